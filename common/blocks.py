@@ -1,0 +1,33 @@
+"""The building blocks of every stage's network."""
+
+from torch import Tensor, nn
+
+
+class GlobalAveragePool(nn.Module):
+    """The mean over the whole map: one number a channel."""
+
+    is_global_pool = True
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[batch, channels, height, width] in, [batch, channels] out."""
+        return maps.mean((2, 3))
+
+
+def conv_block(
+    channels_in: int,
+    channels_out: int,
+    kernel: int = 3,
+    norm: bool = True,
+    dropout: float = 0.0,
+    pool: bool = False,
+) -> nn.Sequential:
+    """Convolution, then (each if asked for) 2×2 max-pooling, batch norm, ReLU and dropout."""
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, bias=not norm)]
+    if pool:  # before norm and ReLU: max and ReLU commute, and they then have a quarter of the pixels to do
+        layers.append(nn.MaxPool2d(2))
+    if norm:  # its shift replaces the bias of the convolution
+        layers.append(nn.BatchNorm2d(channels_out))
+    layers.append(nn.ReLU(inplace=True))
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
