@@ -28,9 +28,7 @@ class Augment:
     def __post_init__(self) -> None:
         for name, amount in vars(self).items():
             if not 0 <= amount < math.inf:
-                raise InputError(
-                    f"augmentation {name} is {amount!r}: it must be 0 (off) or a positive number"
-                )
+                raise InputError(f"augmentation {name} is {amount!r}: it must be 0 (off) or a positive number")
         if self.scale >= 1:
             raise InputError(f"augmentation scale is {self.scale!r}: it must be below 1, the whole size")
 
@@ -93,9 +91,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count, device = len(self.images), self.images.device
-        order = (
-            torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        )
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
         amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
         order = order.to(device)
         for start in range(0, count, self.batch_size):

@@ -1,7 +1,6 @@
 """The images of a run: MNIST, or the rendered stand-in where MNIST can't be had, as two halves of tensors."""
 
 import os
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +24,12 @@ class Digits(NamedTuple):
     test: tuple[Tensor, Tensor]
 
 
-def load_digits(
-    data: str = "auto", split: str = "test", images: int = 0, device: torch.device | str = "cpu"
-) -> Digits:
+def load_digits(data: str = "auto", split: str = "test", images: int = 0, device: torch.device | str = "cpu") -> Digits:
     """The data on `device`. `split="validation"` holds 10,000 training images out and never touches the test set;
     `images` keeps only so many of the first ones (0: all)."""
     if split not in SPLITS:
         raise InputError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    if not isinstance(images, int) or images < 0:
+    if type(images) is not int or images < 0:
         raise InputError(f"images is {images!r}: it must be 0 (all of them) or a number of images to keep")
     name, arrays = read(data)
     train, test = arrays[:2], arrays[2:]
@@ -69,6 +66,14 @@ def read(data: str) -> tuple[str, tuple[Tensor, ...]]:
     """
     if data not in SOURCES:
         raise InputError(f"data {data!r} is unknown: choose one of {', '.join(SOURCES)}")
+    try:
+        return read_first(data)
+    except OSError as error:
+        raise InputError(f"{CACHE} can't be used ({error}): make it a folder that can be written") from None
+
+
+def read_first(data: str) -> tuple[str, tuple[Tensor, ...]]:
+    """The first data set that can be had."""
     if data != "rendered":
         try:
             return mnist.NAME, mnist.read_mnist(CACHE)
@@ -85,10 +90,13 @@ def read_rendered() -> tuple[Tensor, ...]:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
-        np.savez(partial, *(tensor.numpy() for tensor in rendered.render_digits()))
-        partial.replace(path)
+        try:
+            np.savez(partial, *(tensor.numpy() for tensor in rendered.render_digits()))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return tuple(torch.from_numpy(arrays[name]) for name in arrays.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return tuple(torch.from_numpy(arrays[f"arr_{number}"]) for number in range(4))
+    except Exception as error:  # a damaged archive fails in ways of numpy's, of zipfile's and of its own
         raise InputError(f"{path} can't be read ({error}): delete it, it will be made again") from None

@@ -6,6 +6,7 @@ import os
 import time
 import urllib.request
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from common import InputError
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "MNIST"
 DOWNLOAD_SECONDS = 60  # for one file from one mirror; then the next mirror is asked
+SILENCE_SECONDS = 10  # of a mirror, before it is given up
 
 
 class IdxFile(NamedTuple):
@@ -56,10 +58,8 @@ def read_mnist(cache: Path) -> tuple[Tensor, ...]:
 
 def find_folder(given: str) -> Path:
     """The folder that MNIST_DIR means: with the four files, or a torchvision root above them."""
-    bases = [
-        Path(given).expanduser(),
-        ROOT / given,
-    ]  # a relative path may be meant from the repository's root
+    # A relative path may be meant from the repository's root, wherever the notebook runs.
+    bases = (Path(os.path.expanduser(given)), ROOT / given)
     folders = [base / below for base in bases for below in ("", "raw", "MNIST/raw")]
     found = [folder for folder in folders if any(locate(folder, file) for file in FILES)]
     if not found:
@@ -68,9 +68,7 @@ def find_folder(given: str) -> Path:
         )
     missing = [file.name for file in FILES if not locate(found[0], file)]
     if missing:
-        raise InputError(
-            f"MNIST_DIR={given}: {missing[0]} is missing: put all four files there, gzipped or not"
-        )
+        raise InputError(f"MNIST_DIR={given}: {missing[0]} is missing: put all four files there, gzipped or not")
     return found[0]
 
 
@@ -80,9 +78,7 @@ def locate(folder: Path, file: IdxFile) -> Path | None:
     try:
         return next((place for place in places if place.is_file()), None)
     except OSError as error:
-        raise InputError(
-            f"{folder} can't be read ({error.strerror}): mend its permissions, or name another"
-        ) from None
+        raise InputError(f"{folder} can't be read ({error.strerror}): mend its permissions, or name another") from None
 
 
 def read_verified(path: Path, file: IdxFile) -> bytes:
@@ -94,9 +90,7 @@ def read_verified(path: Path, file: IdxFile) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} can't be read ({error}): replace it with a fresh copy") from None
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
-        raise InputError(
-            f"{path} is not MNIST's {file.name} (its content differs): replace it with a fresh copy"
-        )
+        raise InputError(f"{path} is not MNIST's {file.name} (its content differs): replace it with a fresh copy")
     return content
 
 
@@ -119,18 +113,20 @@ def download(file: IdxFile, folder: Path) -> None:
             read_verified(partial, file)
             partial.replace(folder / f"{file.name}.gz")
             return
-        except (OSError, InputError) as error:
-            reasons.append(str(error))
+        except InputError:
+            reasons.append(f"{mirror} sends something else")
+        except (OSError, HTTPException) as error:
+            reasons.append(f"{mirror}: {' '.join(str(error).split())}")
         finally:
             partial.unlink(missing_ok=True)
-    raise Unavailable(f"MNIST can't be downloaded ({reasons[-1]})")
+    raise Unavailable(f"MNIST can't be downloaded ({'; '.join(reasons)})")
 
 
 def fetch(url: str, path: Path, limit: int) -> None:
     """Write what `url` serves to `path`, within DOWNLOAD_SECONDS and `limit` bytes."""
     deadline = time.monotonic() + DOWNLOAD_SECONDS
-    with urllib.request.urlopen(url, timeout=10) as response, path.open("wb") as stream:
-        while block := response.read(1 << 16):
+    with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as response, path.open("wb") as stream:
+        while block := response.read1(1 << 16):  # what is there, so that the clock is looked at now and then
             stream.write(block)
             if time.monotonic() > deadline or stream.tell() > limit:
                 raise OSError("the mirror is too slow, or sends too much")

@@ -1,5 +1,6 @@
 """Seeds, devices and the stamp that says what a run was made with."""
 
+import math
 import platform
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import torchvision
 from common import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+COUNTS = ("epochs", "batch_size")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -22,6 +24,15 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def require(**numbers: float) -> None:
+    """Refuse what no run can be made with: a whole number below 1, a rate that is not positive."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
+            raise InputError(f"{name} is {number!r}: it must be a number above 0")
+        if name in COUNTS and not isinstance(number, int):
+            raise InputError(f"{name} is {number!r}: it must be a whole number")
 
 
 def seed_everything(seed: int) -> None:

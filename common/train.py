@@ -1,13 +1,16 @@
 """The training loop and the evaluation that every stage uses."""
 
+import math
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
 
 Loader = Iterable[tuple[Tensor, Tensor]]
 
@@ -19,7 +22,7 @@ class DivergedError(RuntimeError):
 def train_epoch(
     model: nn.Module, loader: Loader, optimizer: Optimizer, scheduler: LRScheduler | None = None
 ) -> tuple[float, float]:
-    """One pass over `loader`: the mean loss, and the percentage right while training (dropout, augmentation on)."""
+    """One pass over `loader`: the mean loss, and the percentage right as the training sees it."""
     model.train()
     losses, correct, count = [], 0, 0
     for images, labels in loader:
@@ -58,32 +61,39 @@ def predict(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(model: nn.Module, loader: Loader) -> tuple[float, int, float]:
-    """Mean loss, number right and percentage right, without dropout, and augmentation if the loader has none."""
+    """Mean loss, number right, percentage right: no dropout, and running statistics in batch norm."""
     logits, labels = predict(model, loader)
+    loss = F.cross_entropy(logits, labels).item()
+    if not math.isfinite(loss):
+        raise DivergedError(f"loss is {loss} after the last step")
     correct = int((logits.argmax(1) == labels).sum())
-    return F.cross_entropy(logits, labels).item(), correct, 100 * correct / len(labels)
+    return loss, correct, 100 * correct / len(labels)
 
 
 def fit(
     model: nn.Module,
     train_loader: Loader,
     test_loader: Loader,
+    clean_loader: Loader,
     optimizer: Optimizer,
     epochs: int,
     scheduler: LRScheduler | None = None,
-    clean_loader: Loader | None = None,
-    report: Callable[[dict], None] = lambda row: None,
 ) -> list[dict]:
-    """Train for `epochs`; a row of figures an epoch, each also handed to `report` as soon as it is there."""
+    """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
+
+    `clean_loader` has the training images as they are. It is read after the first, every fifth and the last epoch:
+    as it is as long as the training set, every epoch would make the whole run a fifth longer.
+    """
     history = []
     for epoch in range(1, epochs + 1):
         started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+        bar = tqdm(train_loader, f"epoch {epoch}", leave=False, file=sys.stdout, disable=not someone_watches())
         try:
-            train_loss, train_accuracy = train_epoch(model, train_loader, optimizer, scheduler)
+            train_loss, train_accuracy = train_epoch(model, bar, optimizer, scheduler)
+            clean = evaluate(model, clean_loader)[2] if epoch in (1, epochs) or epoch % 5 == 0 else None
+            test_loss, test_correct, test_accuracy = evaluate(model, test_loader)
         except DivergedError as error:
-            raise DivergedError(f"epoch {epoch}: {error}: try a lower learning_rate") from None
-        clean = evaluate(model, clean_loader)[2] if clean_loader else None
-        test_loss, test_correct, test_accuracy = evaluate(model, test_loader)
+            raise DivergedError(f"epoch {epoch}, {error}: try a lower learning_rate") from None
         history.append(
             {
                 "epoch": epoch,
@@ -97,5 +107,21 @@ def fit(
                 "seconds": time.perf_counter() - started,
             }
         )
-        report(history[-1])
+        print(line(history[-1]))
     return history
+
+
+def line(row: dict) -> str:
+    """An epoch in a line."""
+    clean = row["train_accuracy_clean"]
+    return (
+        f"epoch {row['epoch']:2}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:.2f} %"
+        + f"  clean {'  –  ' if clean is None else f'{clean:.2f}'} %"
+        + f"  test {row['test_accuracy']:.2f} %  {row['seconds']:.1f} s"
+    )
+
+
+def someone_watches() -> bool:
+    """Whether a person looks on, at a terminal or in Jupyter; a front end that runs headless takes no input."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell.kernel._allow_stdin if hasattr(shell, "kernel") else sys.stdout.isatty()

@@ -1,0 +1,177 @@
+"""The choices behind the series: what was tried on the validation split, and how it came out.
+
+`./run_all.sh --choices` runs what is missing and writes the tables to outputs/choices/. A run is kept under the digest
+of its recipe, so that questions share runs, and an interrupted sweep goes on where it stopped.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import nn
+
+from common import report
+from common.batches import Augment, Batches
+from common.blocks import GlobalAveragePool, conv_block
+from common.data import load_digits
+from common.runtime import environment, seed_everything
+from common.train import fit
+
+FOLDER = report.RECORDED / "choices"
+SEEDS = (0, 1)
+WARM = [0, 0.1], [0.05, 1]  # the rate rises during the first tenth of the steps
+HEIGHTS: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "steps": lambda done: 0.3 ** int(done * 5),
+    "cosine": lambda done: np.interp(done, *WARM) * (0.5 + 0.5 * np.cos(np.pi * done)),
+    "linear": lambda done: np.interp(done, [0, 0.1, 1], [0.05, 1, 0]),
+    "settle 0.6": lambda done: np.interp(done, [0, 0.1, 0.6, 1], [0.05, 1, 0.04, 0]),
+    "settle 0.7": lambda done: np.interp(done, [0, 0.1, 0.7, 1], [0.05, 1, 0.04, 0]),
+    "settle 0.8": lambda done: np.interp(done, [0, 0.1, 0.8, 1], [0.05, 1, 0.04, 0]),
+}
+HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
+    "GAP, FC": lambda channels, side: [GlobalAveragePool(), nn.Linear(channels, 10)],
+    "1×1, GAP": lambda channels, side: [nn.Conv2d(channels, 10, 1), GlobalAveragePool()],
+    "flatten, FC": lambda channels, side: [nn.Flatten(), nn.Linear(channels * side**2, 10)],
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a run but its seed."""
+
+    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    norm: bool = True
+    dropout: float = 0.0
+    dropout_everywhere: bool = False
+    head: str = "GAP, FC"
+    augment: Augment = Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5)
+    learning_rate: float = 0.2
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    schedule: str = "settle 0.7"
+    epochs: int = 15
+
+    @property
+    def key(self) -> str:
+        """Names the recipe's files; another recipe has another one."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+LAST = Recipe()
+BARE = replace(LAST, augment=Augment(), schedule="constant", learning_rate=0.05)
+# What each question is asked about, and the answers that were tried.
+QUESTIONS: dict[str, dict[str, Recipe]] = {
+    "Constant rate, stages 1 to 5": {
+        f"{rate}{'' if norm else ', no batch norm'}": replace(BARE, learning_rate=rate, norm=norm)
+        for norm, rate in product((False, True), (0.02, 0.05, 0.1))
+    },
+    "Widths": {
+        " ".join(map(str, widths)): replace(LAST, widths=widths)
+        for widths in ((8, 8, 10, 12, 12, 14), (8, 8, 8, 10, 10, 12), (8, 8, 8, 8, 8, 12))
+    },
+    "Highest rate": {str(rate): replace(LAST, learning_rate=rate) for rate in (0.1, 0.2, 0.4)},
+    "Schedule": {
+        schedule: replace(LAST, schedule=schedule, learning_rate=0.05 if schedule == "constant" else 0.2)
+        for schedule in HEIGHTS
+    },
+    "Dropout behind the last block": {str(rate): replace(LAST, dropout=rate) for rate in (0.0, 0.02, 0.05)},
+}
+
+
+def network(recipe: Recipe) -> nn.Sequential:
+    """The network of a recipe, from the blocks that the notebooks use; it pools in the second one."""
+    blocks, channels, side = [], 1, 28
+    for number, width in enumerate(recipe.widths, 1):
+        drops, pools = recipe.dropout_everywhere or number == len(recipe.widths), number == 2
+        blocks.append(conv_block(channels, width, norm=recipe.norm, dropout=recipe.dropout * drops, pool=pools))
+        channels, side = width, (side - 2) // (1 + pools)
+    return nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
+
+
+def train(recipe: Recipe, seed: int) -> None:
+    """Make the run of a recipe on the validation split, and write its metrics file."""
+    torch.set_num_threads(1)
+    digits = load_digits("mnist", "validation")
+    seed_everything(seed)
+    net = network(recipe)
+    augment = recipe.augment if any(vars(recipe.augment).values()) else None
+    train_loader = Batches(*digits.train, recipe.batch_size, seed, augment)
+    clean_loader, held_out = (Batches(*half, 500) for half in (digits.train, digits.test))
+    weights = net.parameters()
+    optimizer = torch.optim.SGD(weights, recipe.learning_rate, 0.9, weight_decay=recipe.weight_decay, nesterov=True)
+    steps, height = recipe.epochs * len(train_loader), HEIGHTS[recipe.schedule]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: height(step / steps))
+    history = fit(net, train_loader, held_out, clean_loader, optimizer, recipe.epochs, scheduler)
+    run = {
+        "stage": recipe.key,
+        "seed": seed,
+        "dataset": digits.name,
+        "split": "validation",
+        "parameters": sum(weight.numel() for weight in net.parameters()),
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        **environment(torch.device("cpu")),
+        "images": {"train": len(digits.train[1]), "test": len(digits.test[1])},
+        "hyperparameters": asdict(recipe),
+        "seconds": sum(row["seconds"] for row in history),
+        "history": history,
+    }
+    report.write_metrics(FOLDER, run)
+
+
+def answer(jobs: int, seeds: tuple[int, ...] = SEEDS) -> str:
+    """Make the runs that are missing, `jobs` at a time; write and return the tables."""
+    recipes = list(dict.fromkeys(recipe for answers in QUESTIONS.values() for recipe in answers.values()))
+    wanted = [(recipe, seed) for seed in seeds for recipe in recipes]
+    missing = [(recipe, seed) for recipe, seed in wanted if not metrics_file(recipe, seed).exists()]
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started now
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
+        for future in [executor.submit(train, recipe, seed) for recipe, seed in missing]:
+            future.result()
+    text = tables()
+    report.write_text(FOLDER / "README.md", text)
+    return text
+
+
+def metrics_file(recipe: Recipe, seed: int) -> Path:
+    """Where the metrics file of a run lies."""
+    return report.metrics_path(FOLDER, recipe.key, seed)
+
+
+def tables() -> str:
+    """A table a question, from the runs that are there."""
+    lines = [
+        "# Choices",
+        "",
+        "Each was made on 10,000 images held out of the training set, with 50,000 to train on; the test set took no part.",
+        "`./run_all.sh --choices` makes the runs that are missing, and these tables.",
+    ]
+    for question, answers in QUESTIONS.items():
+        lines += ["", f"## {question}", "", "| | parameters | seeds | last five, % | lowest | loss | clean train, % |"]
+        lines.append("|---|---:|---:|---:|---:|---:|---:|")
+        lines += [row(name, report.load_runs(FOLDER, recipe.key)) for name, recipe in answers.items()]
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, runs: report.Runs) -> str:
+    """An answer and how it came out."""
+    if not runs:
+        return f"| {name} | | not run | | | | |"
+    low = min(min(report.last_five(run)) for run in runs)
+    loss = runs.over(lambda run: mean(epoch["test_loss"] for epoch in run["history"][-5:]))
+    figures = f"{runs.last_five:.3f} | {low:.2f} | {loss:.4f} | {runs.clean:.2f}"
+    return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"
+
+
+if __name__ == "__main__":
+    print(answer(jobs=2))

@@ -1,0 +1,152 @@
+"""The options of `run_all.sh`: read, and checked against the notebooks; nothing is run or written."""
+
+import argparse
+import ast
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common import InputError
+
+SMOKE = {"epochs": 1, "images": 2000}
+# Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
+OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
+ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
+SMALLEST = {"batch_size": 1, "images": 0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run, and how."""
+
+    notebooks: list[Path]
+    every_stage: bool
+    seeds: list[int]
+    parameters: dict[str, Any]  # of the notebooks, where asked for; the others keep their defaults
+    jobs: int | None
+    minutes: float | None
+    out: Path | None
+    fresh: bool
+
+
+def read_options(arguments: list[str] | None, root: Path) -> Options:
+    """The options, checked; InputError for what is unknown or impossible."""
+    notebooks = {int(path.name[:2]): path for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))}
+    read = make_parser(list(notebooks)).parse_args(arguments)
+    chosen = [notebooks[stage] for stage in sorted(set(read.stages))]
+    parameters = dict(SMOKE) if read.smoke else {}
+    parameters |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
+    parameters |= {name: parse(name, text, chosen) for name, text in read.parameter}
+    return Options(
+        notebooks=chosen,
+        every_stage=len(chosen) == len(notebooks),
+        seeds=sorted(set(read.seeds)),
+        parameters=parameters,
+        jobs=read.jobs,
+        minutes=read.timeout,
+        out=from_caller(read.out) if read.out else None,
+        fresh=read.fresh,
+    )
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaints are InputErrors: one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; ./run_all.sh --help lists the options")
+
+
+def make_parser(stages: list[int]) -> argparse.ArgumentParser:
+    """What can be said on the command line."""
+    parser = OneLineParser(
+        prog="./run_all.sh",
+        allow_abbrev=False,
+        description="Run the notebooks through papermill: executed copies, metrics, figures and a table.",
+        epilog="The same command goes on where an interrupted one stopped. Only the full series on MNIST "
+        "replaces the recorded results in outputs/; any other run has its own folder in outputs/scratch/.",
+    )
+    add = parser.add_argument
+    add("--stages", type=int, nargs="+", choices=stages, default=stages, metavar="N", help="only these (all)")
+    add("--seeds", type=whole(0, 2**32 - 1), nargs="+", default=[0], metavar="N", help="a run each (0)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=whole(1), metavar="N", help="of each run (15)")
+    length.add_argument("--smoke", action="store_true", help="1 epoch on 2,000 images: does all of it work?")
+    add("--device", choices=["auto", "cpu", "cuda"], help="where to train (auto)")
+    add("--data", choices=["auto", "mnist", "rendered"], help="MNIST, or the rendered stand-in (auto)")
+    add("--split", choices=["test", "validation"], help="what to measure on (test)")
+    parameter = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
+    add("-p", "--parameter", **parameter, help="any other parameter of the notebooks; may be repeated")
+    add("--jobs", type=whole(1), metavar="N", help="runs side by side, one thread each (as many as cores)")
+    add("--timeout", type=time_limit, metavar="MINUTES", help="give up a notebook after so long (never)")
+    add("--out", metavar="DIR", help="another folder for the results")
+    add("--fresh", action="store_true", help="run again what is there already")
+    return parser
+
+
+def whole(smallest: int, largest: float = math.inf) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if not smallest <= number <= largest:
+            bounds = f"at least {smallest}" if largest == math.inf else f"from {smallest} to {largest}"
+            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+        return number
+
+    read.__name__ = "whole number"  # by this name argparse complains
+    return read
+
+
+def time_limit(text: str) -> float:
+    """A reader of minutes."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a time above 0")
+    return number
+
+
+def from_caller(path: str) -> Path:
+    """A path as the caller of run_all.sh means it: the script itself moves to the repository."""
+    return Path(os.environ.get("CALLED_FROM", ""), Path(path).expanduser()).absolute()
+
+
+def parse(name: str, text: str, notebooks: list[Path]) -> Any:
+    """The value of `-p NAME VALUE`, a parameter that every one of the notebooks must have."""
+    if name in ALL_OPTIONS:
+        raise InputError(f"parameter {name} has an option of its own: {ALL_OPTIONS[name]}")
+    for notebook in notebooks:
+        defaults = parameters_of(notebook)
+        if name not in defaults:
+            raise InputError(f"{notebook.stem} has no parameter {name!r}, only {', '.join(defaults)}")
+        value = convert(name, text, defaults[name])
+    if name in SMALLEST and value < SMALLEST[name]:
+        raise InputError(f"parameter {name} must be at least {SMALLEST[name]}, not {value}")
+    return value
+
+
+def convert(name: str, text: str, default: Any) -> Any:
+    """`text` as a value of the default's type; a whole number may stand for a decimal one."""
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        value = None
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default) or value in (math.inf, -math.inf):
+        kind = type(default).__name__
+        raise InputError(f"parameter {name} must be like {default!r} ({kind}), not {text!r}")
+    return value
+
+
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """The names and defaults in the cell tagged `parameters`."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    lines = [line for line in ast.parse("".join(cell["source"])).body if isinstance(line, ast.Assign)]
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}

@@ -1,0 +1,114 @@
+"""The pieces of work behind the options: where they go, what identifies them, what they may not replace."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from common import InputError
+from common.cli import SMOKE, Options, parameters_of
+from common.execution import Task
+
+MNIST = "MNIST"
+TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
+# Modules that no run's numbers depend on; any other, a new one too, is part of a run's identity.
+WITHOUT_INFLUENCE = {
+    "chain",
+    "cli",
+    "execution",
+    "kernel",
+    "plan",
+    "plots",
+    "report",
+    "requirements",
+    "summary",
+    "choices",
+}
+
+
+def plan(options: Options, dataset: str, root: Path) -> list[Task]:
+    """All the work asked for: seed by seed, through the stages."""
+    folder = options.out or root / "outputs" / "scratch" / folder_name(options, dataset)
+    # The data set is named, so that no run can fall back to another one than its neighbours.
+    parameters = options.parameters | {"data": short(dataset)}
+    identities = {
+        notebook: {
+            "dataset": dataset,
+            "parameters": parameters_of(notebook) | parameters,
+            "source": source_digest(notebook, root),
+        }
+        for notebook in options.notebooks
+    }
+    lowest = min({*options.seeds, *seeds_in(folder)})
+    return [
+        Task(
+            notebook=notebook,
+            seed=seed,
+            parameters=parameters | {"seed": seed},
+            identity=identity | {"seed": seed},
+            folder=folder,
+            keep_copy=seed == lowest,
+            minutes=options.minutes,
+        )
+        for seed in options.seeds
+        for notebook, identity in identities.items()
+    ]
+
+
+def is_full_series(options: Options, dataset: str) -> bool:
+    """Whether this is what `outputs/` records: every stage as it stands, on MNIST."""
+    return options.every_stage and dataset == MNIST and options.out is None and not changed(options)
+
+
+def folder_name(options: Options, dataset: str) -> str:
+    """A name that says what is run: runs that may be compared share a folder, others don't."""
+    values = changed(options)
+    if SMOKE.items() <= values.items():
+        length = "smoke"
+    else:
+        length = f"{values.get('epochs', parameters_of(options.notebooks[0])['epochs'])}-epochs"
+    hidden = SMOKE if length == "smoke" else {"epochs"}
+    others = [f"{name}-{value}" for name, value in sorted(values.items()) if name not in hidden]
+    return re.sub(r"[^\w.+-]", "_", "-".join([short(dataset), length, *others]))[:100]
+
+
+def short(dataset: str) -> str:
+    """The data set as the parameter `data` calls it."""
+    return "mnist" if dataset == MNIST else "rendered"
+
+
+def changed(options: Options) -> dict[str, Any]:
+    """The parameters asked for that make another experiment of a notebook."""
+    defaults = [parameters_of(notebook) for notebook in options.notebooks]
+    asked = {name: value for name, value in options.parameters.items() if name not in ("device", "data")}
+    return {name: value for name, value in asked.items() if any(own[name] != value for own in defaults)}
+
+
+def source_digest(notebook: Path, root: Path) -> str:
+    """A digest of the code that shapes a run: the notebook's own, and the modules it may import."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    # What stands behind the training, the text above all, may be rewritten without training again.
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code" and cell["id"] != "block"]
+    modules = [path for path in sorted(root.glob("common/*.py")) if path.stem not in WITHOUT_INFLUENCE]
+    code += [path.read_text(encoding="utf-8") for path in modules]
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()
+
+
+def seeds_in(folder: Path) -> set[int]:
+    """The seeds that a folder of results has metrics of."""
+    return {int(path.stem.removeprefix("seed-")) for path in folder.glob("metrics/*/seed-*.json")}
+
+
+def refuse_smaller(task: Task) -> None:
+    """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
+    try:
+        there = json.loads(task.metrics.read_text(encoding="utf-8"))
+        old = there["dataset"] == MNIST, there["epochs"], there["images"]["train"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there, or nothing of use
+    asked = task.identity["parameters"]
+    available = TRAINING_IMAGES[asked["split"]]
+    new = task.identity["dataset"] == MNIST, asked["epochs"], min(asked["images"] or available, available)
+    if any(mine < theirs for mine, theirs in zip(new, old, strict=True)):
+        raise InputError(f"{task.metrics} is of a bigger run: choose another folder with --out")

@@ -1,0 +1,78 @@
+"""A small series of notebooks without torch, to try the runner on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common import chain
+
+PARAMETERS = """\
+seed = 0
+epochs = 15
+batch_size = 64
+learning_rate = 0.1
+nesterov = False
+device = "auto"
+data = "auto"
+split = "test"
+images = 0
+out = ""
+"""
+WRITE_METRICS = """\
+import json, os, sys
+from pathlib import Path
+
+metrics = {
+    "dataset": "MNIST", "epochs": epochs, "images": {"train": images or 60000}, "data": data,
+    "history": [{"epoch": n + 1, "test_accuracy": 99 + n / 100} for n in range(epochs)],
+    "python": sys.executable, "folder": os.getcwd(), "threads": os.environ["OMP_NUM_THREADS"],
+    "pid": os.getpid(), "learning_rate": learning_rate,
+}
+file = Path(out, "metrics", stage, f"seed-{seed}.json")
+file.parent.mkdir(parents=True)
+file.write_text(json.dumps(metrics))
+print("written by", Path.home() / "code.py")
+"""
+
+
+class Series:
+    """A folder laid out like the repository, and the runner at work in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "notebooks").mkdir(parents=True)
+
+    def add(self, stage: str, code: str = WRITE_METRICS) -> "Series":
+        """One more notebook: its parameters, its name, `code`."""
+        sources = {"parameters": PARAMETERS, "name": f"stage = {stage!r}", "code": code}
+        cells = [
+            {
+                "cell_type": "code",
+                "id": name,
+                "metadata": {"tags": [name]} if name == "parameters" else {},
+                "execution_count": None,
+                "outputs": [],
+                "source": source,
+            }
+            for name, source in sources.items()
+        ]
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (self.root / "notebooks" / f"{stage}.ipynb").write_text(json.dumps(notebook))
+        return self
+
+    def run(self, *arguments: str) -> int:
+        """The runner's exit code."""
+        return chain.main(list(arguments), self.root)
+
+    def metrics(self, folder: str, stage: str, seed: int = 0) -> dict:
+        """What a run wrote."""
+        return json.loads((self.root / folder / "metrics" / stage / f"seed-{seed}.json").read_text())
+
+
+@pytest.fixture
+def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Series:
+    """A series without notebooks yet, on a path as awkward as paths may be; data and report are stand-ins."""
+    monkeypatch.setattr(chain, "prepare", lambda options: "MNIST")
+    monkeypatch.setattr(chain, "summarise", lambda folder: "the table")
+    return Series(tmp_path / "a {series} é")

@@ -1,0 +1,204 @@
+"""The six notebooks as a reader finds them: their order, what they share, and the one change from each to the next."""
+
+import difflib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common import REPOSITORY, report, summary
+from common.blocks import GlobalAveragePool, conv_block
+from common.cli import parameters_of
+from common.receptive_field import receptive_field_table
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ["01_skeleton", "02_batchnorm", "03_dropout", "04_gap_fc", "05_augmentation", "06_lr_scheduler"]
+PAIRS = list(zip(STAGES, STAGES[1:], strict=False))
+TRAINING = ("data", "net", "fit")  # the cells that make a run what it is, beside the parameters
+
+
+def cells(path: Path) -> dict[str, dict]:
+    return {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+
+
+def source(stage: str, cell: str) -> str:
+    return "".join(cells(ROOT / "notebooks" / f"{stage}.ipynb")[cell]["source"])
+
+
+def network(stage: str) -> nn.Module:
+    """The network of a stage, from its own cell."""
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.05}
+    exec(source(stage, "net"), names)
+    return names["Net"]()
+
+
+def test_the_series_is_these_six():
+    assert summary.SERIES == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_has_the_cells_of_the_series_in_their_order(stage):
+    order = ["intro", "setup", "parameters", "imports", "data-text", "data", "net-text", "net", "shape"]
+    order += ["fit-text", "fit", "curves", "wrong-text", "wrong", "block-text", "save", "block", "recorded"]
+    found = [name for name in cells(ROOT / "notebooks" / f"{stage}.ipynb") if name != "same"]
+    assert found == order
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_is_short_and_committed_without_outputs(stage):
+    code = [cell for cell in cells(ROOT / "notebooks" / f"{stage}.ipynb").values() if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    lines = [line for cell in code for line in "".join(cell["source"]).splitlines() if line.strip()]
+    assert len(lines) <= 125
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_says_its_own_name(stage):
+    assert f'stage = "{stage}"' in source(stage, "imports")
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_all_begin_with_the_same_cell(stage):
+    assert source(stage, "setup") == source(STAGES[0], "setup")
+
+
+def test_the_address_of_the_repository_is_that_of_the_package():
+    for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
+        for address in re.findall(r"https://(?:colab\.research\.google\.com/)?github(?:\.com)?/[\w.-]+/[\w.-]+", path.read_text()):
+            assert address.endswith(REPOSITORY.removeprefix("https://github.com"))
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+def test_a_stage_keeps_every_parameter_of_the_one_before(before, after):
+    names = [list(parameters_of(ROOT / "notebooks" / f"{stage}.ipynb")) for stage in (before, after)]
+    assert [name for name in names[1] if name in names[0]] == names[0]
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS[:-1])
+def test_a_stage_keeps_every_value_of_the_one_before(before, after):
+    values = [parameters_of(ROOT / "notebooks" / f"{stage}.ipynb") for stage in (before, after)]
+    assert values[0].items() <= values[1].items()
+
+
+def test_the_last_stage_changes_no_value_but_the_rate_that_it_schedules():
+    values = [parameters_of(ROOT / "notebooks" / f"{stage}.ipynb") for stage in STAGES[-2:]]
+    assert {name for name, value in values[0].items() if values[1][name] != value} <= {"learning_rate"}
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+def test_neighbours_differ_in_few_lines_of_what_shapes_a_run(before, after):
+    texts = [[line for cell in TRAINING for line in source(stage, cell).splitlines()] for stage in (before, after)]
+    texts = [[line for line in text if '"""' not in line and "plots" not in line] for text in texts]
+    changed = [line for line in difflib.unified_diff(*texts, n=0, lineterm="") if re.match(r"[+-](?![+-])", line)]
+    assert 0 < len(changed) <= 14
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_network_has_fewer_than_8000_parameters(stage):
+    assert sum(weight.numel() for weight in network(stage).parameters()) < 8_000
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_comments_in_a_network_are_its_receptive_fields(stage):
+    rows = receptive_field_table(network(stage))
+    fields = [int(number) for number in re.findall(r"field (\d+)", source(stage, "net"))]
+    # A pooled block is one line and two rows: its comment gives the field behind the pooling.
+    told = [row.r_out for i, row in enumerate(rows) if not (i + 1 < len(rows) and rows[i + 1].operation == "MaxPool2d")]
+    assert fields == told[: len(fields)] and len(fields) >= len(told) - 1
+    sides = [int(number) for number in re.findall(r"→ (\d+), field", source(stage, "net"))]
+    assert sides == [row.n_out for row in rows if row.n_out != row.n_in and row.r_out in fields][: len(sides)]
+
+
+def test_batch_norm_dropout_and_fc_come_in_with_their_stages():
+    kinds = [{type(module) for module in network(stage).modules()} for stage in STAGES]
+    for kind, first in ((nn.BatchNorm2d, 1), (nn.Dropout, 2), (nn.Linear, 3)):
+        assert [kind in found for found in kinds] == [stage >= first for stage in range(6)]
+
+
+def test_a_1x1_before_the_average_is_a_linear_layer_behind_it():
+    """Both heads of stages 3 and 4 are one function, and have the same gradients."""
+    torch.manual_seed(0)
+    maps = torch.randn(32, 14, 4, 4, dtype=torch.float64)
+    linear, conv = nn.Linear(14, 10).double(), nn.Conv2d(14, 10, 1).double()
+    conv.weight.data, conv.bias.data = linear.weight.data[:, :, None, None].clone(), linear.bias.data.clone()
+    results = []
+    for weights, head in (
+        (conv.parameters(), lambda x: GlobalAveragePool()(conv(x))),
+        (linear.parameters(), lambda x: linear(GlobalAveragePool()(x))),
+    ):
+        entry = maps.clone().requires_grad_()
+        scores = head(entry)
+        scores.square().sum().backward()
+        results.append([scores, entry.grad, *(weight.grad.flatten() for weight in weights)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def recorded() -> list[Path]:
+    return sorted((ROOT / "outputs").glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_an_executed_copy_of_every_stage_is_recorded():
+    assert [path.stem for path in recorded()] == STAGES
+
+
+@pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
+def test_a_recorded_copy_reads_well_anywhere(path):
+    text = path.read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert len(text) < 500_000
+    assert '"stderr"' not in text and "application/vnd.jupyter.widget" not in text
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text)
+    assert "papermill" not in notebook["metadata"] and "widgets" not in notebook["metadata"]
+
+
+@pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
+def test_a_recorded_copy_ran_the_code_that_stands_in_the_notebook(path):
+    ran, written = cells(path), cells(ROOT / "notebooks" / path.name)
+    changed = [name for name in written if name not in ("recorded", "block") and ran[name]["source"] != written[name]["source"]]
+    assert changed == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_blocks_say_what_the_committed_metrics_say(stage):
+    run = report.load_runs(ROOT / "outputs", stage)[0]
+    text = summary.block_text(source(stage, "block"), ROOT / "outputs", run)
+    assert source(stage, "recorded") == text
+    assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["recorded"]["source"]) == text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_recorded_runs_are_whole_and_on_mnist(stage):
+    for run in report.load_runs(ROOT / "outputs", stage):
+        assert (run["dataset"], run["split"], run["epochs"]) == ("MNIST", "test", 15)
+        assert run["images"] == {"train": 60_000, "test": 10_000}
+        assert [row["epoch"] for row in run["history"]] == list(range(1, 16))
+        assert all(row["test_accuracy"] == row["test_correct"] / 100 for row in run["history"])
+        assert len(run["wrong"]) == 10_000 - run["history"][-1]["test_correct"]
+        assert run["parameters"] == sum(weight.numel() for weight in network(stage).parameters())
+        asked = parameters_of(ROOT / "notebooks" / f"{stage}.ipynb")
+        asked["shift_x"] = asked["shift_y"] = asked.get("shift")
+        assert run["hyperparameters"].items() <= asked.items()
+
+
+def test_the_written_tables_are_those_of_the_committed_metrics(tmp_path):
+    results = summary.read_results(ROOT / "outputs")
+    assert (ROOT / "outputs" / "README.md").read_text(encoding="utf-8") == summary.overview(results)
+    copy = tmp_path / "README.md"
+    copy.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    summary.fill_readme(copy, ROOT / "outputs", results)
+    assert copy.read_text(encoding="utf-8") == (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_accuracy_stands_in_prose_unless_it_is_written_from_metrics():
+    """The figures that may be written by hand are the target's and those of the published table."""
+    text = re.sub(r"<!-- \w+: written by run_all.sh -->.*?<!-- end of \w+ -->", "", (ROOT / "README.md").read_text(), flags=re.S)
+    assert set(re.findall(r"\d+\.\d+ ?%", text)) <= {"99.4 %", "99.4%"}
+    for stage in STAGES:
+        words = " ".join(source(stage, cell) for cell in ("intro", "data-text", "net-text", "fit-text"))
+        goal = re.search(r"Target: ([\d.]+) %", words)[1]
+        assert set(re.findall(r"(\d+\.\d+) ?%", words)) <= {"99.4", goal}
+        assert f"runs, {goal}, target" in source(stage, "block")

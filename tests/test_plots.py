@@ -1,0 +1,234 @@
+import io
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from matplotlib import pyplot
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from common import plots
+from common.batches import Augment
+
+STAND_IN = "rendered digits, not MNIST"
+LABELS = torch.arange(40) % 10
+IMAGES = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+RIGHT = torch.eye(10)[LABELS]
+
+
+def make_history(epochs=15, clean_epochs=(), first=60.0):
+    rows = []
+    for epoch in range(1, epochs + 1):
+        accuracy = 99.5 - (99.5 - first) / epoch**2
+        rows.append(
+            {
+                "epoch": epoch,
+                "lr": 0.1 / epoch,
+                "train_loss": 1.2 / epoch,
+                "train_accuracy": accuracy - 0.3,
+                "train_accuracy_clean": accuracy + 0.1 if epoch in clean_epochs else None,
+                "test_loss": 1 / epoch,
+                "test_accuracy": accuracy,
+            }
+        )
+    return rows
+
+
+def draw_all(dataset):
+    """One figure of every kind, by name."""
+    history, five = make_history(), [99.30, 99.35, 99.38, 99.41, 99.42]
+    augment = Augment(rotation=10, shift_x=2)
+    return {
+        "sample_grid": plots.sample_grid(IMAGES, LABELS, dataset),
+        "augmented_grid": plots.augmented_grid(IMAGES, augment, dataset),
+        "curves": plots.curves(history, dataset),
+        "learning_rates": plots.learning_rates(history, dataset),
+        "confusion": plots.confusion(LABELS, LABELS.roll(1), dataset),
+        "misclassified": plots.misclassified(IMAGES, LABELS, RIGHT.roll(1, 0), dataset),
+        "stage_spread": plots.stage_spread({"01_skeleton": [five, five], "02_batchnorm": [five]}, dataset),
+        "stage_curves": plots.stage_curves({"01_skeleton": [history] * 2, "02_batchnorm": [history]}, dataset),
+    }
+
+
+@pytest.fixture(scope="module")
+def mnist_figures():
+    return draw_all("MNIST")
+
+
+@pytest.fixture(scope="module")
+def stand_in_figures():
+    return draw_all(STAND_IN)
+
+
+def title(figure):
+    return figure.get_suptitle()
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def legend(figure):
+    return [text.get_text() for entries in figure.legends for text in entries.get_texts()]
+
+
+def line(figure, panel, label):
+    return next(line for line in figure.axes[panel].lines if line.get_label() == label)
+
+
+def test_every_figure_of_the_stand_in_names_it_in_its_title(stand_in_figures):
+    for figure in stand_in_figures.values():
+        assert title(figure).endswith(STAND_IN)
+
+
+def test_the_target_is_drawn_on_mnist_alone(mnist_figures, stand_in_figures):
+    with_target = {name for name, figure in mnist_figures.items() if "target, 99.4 %" in legend(figure)}
+    assert with_target == {"curves", "stage_spread", "stage_curves"}
+    assert not any("target" in label for figure in stand_in_figures.values() for label in legend(figure))
+
+
+def test_plotted_axes_say_what_they_show(mnist_figures):
+    for name in "curves", "learning_rates", "confusion":
+        for axes in mnist_figures[name].axes:
+            assert axes.get_xlabel() and axes.get_ylabel()
+    for name in "stage_spread", "stage_curves":  # panels share their outer labels; the stages name themselves
+        assert mnist_figures[name].axes[0].get_ylabel()
+
+
+def test_every_figure_has_an_opaque_white_face_and_githubs_width(mnist_figures):
+    for figure in mnist_figures.values():
+        picture = Image.open(io.BytesIO(plots.to_png(figure))).convert("RGBA")
+        assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
+        assert picture.getchannel("A").getextrema() == (255, 255)
+        assert picture.width == 850
+
+
+def test_no_figure_stays_open_in_pyplot(mnist_figures):
+    assert pyplot.get_fignums() == []
+
+
+def test_the_sample_grid_has_a_column_a_digit_and_leaves_out_what_is_not_there():
+    labels = torch.tensor([3, 3, 7])
+    picture = plots.sample_grid(torch.ones(3, 1, 28, 28), labels, "MNIST", rows=2).axes[0].images[0].get_array()
+    inked = picture.reshape(2, 32, 10, 32).max(axis=(1, 3))
+    assert np.argwhere(inked).tolist() == [[0, 3], [0, 7], [1, 3]]
+
+
+def test_the_augmented_grid_shows_the_original_first_and_is_the_same_for_the_same_seed():
+    def picture(seed):
+        figure = plots.augmented_grid(IMAGES, Augment(rotation=20), "MNIST", seed=seed, rows=2)
+        return figure.axes[0].images[0].get_array()
+
+    assert np.array_equal(picture(0)[2:30, 2:30], IMAGES[0, 0])
+    assert np.array_equal(picture(0), picture(0))
+    assert not np.array_equal(picture(0), picture(1))
+
+
+def test_clean_accuracy_is_drawn_only_where_it_was_measured():
+    figure = plots.curves(make_history(clean_epochs=(5, 10, 15)), "MNIST")
+    assert list(line(figure, 1, "train, clean").get_xdata()) == [5, 10, 15]
+    assert "train, clean" not in legend(plots.curves(make_history(), "MNIST"))
+
+
+def test_accuracies_far_apart_are_all_in_view_and_the_target_named():
+    figure = plots.curves(make_history(first=11), "MNIST")
+    plots.to_png(figure)
+    low, high = figure.axes[1].get_ylim()
+    assert low < 10.7 and 99.5 < high < 100
+    assert "99.4 %" in [label.get_text() for label in figure.axes[1].get_yticklabels()]
+
+
+def test_a_perfect_accuracy_can_be_drawn():
+    history = make_history(epochs=2)
+    history[1]["test_accuracy"] = 100.0
+    figure = plots.curves(history, "MNIST")
+    plots.to_png(figure)
+    assert figure.axes[1].get_ylim()[1] >= 100
+
+
+def test_the_last_five_epochs_are_shaded_where_there_are_more():
+    assert "last 5 epochs" in legend(plots.curves(make_history(6), "MNIST"))
+    assert "last 5 epochs" not in legend(plots.curves(make_history(1), "MNIST"))
+
+
+def test_the_learning_rate_of_every_step_ends_with_the_last_epoch():
+    figure = plots.learning_rates(make_history(3), "MNIST", steps=[0.1] * 30)
+    steps = line(figure, 0, "every step").get_xdata()
+    assert (steps[0], len(steps)) == (0, 30) and 2.9 <= steps[-1] <= 3
+
+
+def test_confusion_counts_true_digits_by_row_and_errors_in_the_title():
+    labels, predictions = torch.tensor([4, 4, 4, 9]), torch.tensor([4, 9, 9, 9])
+    figure = plots.confusion(labels, predictions, "MNIST")
+    cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    assert cells == {(4, 4): "1", (9, 4): "2", (9, 9): "1"}
+    assert title(figure).startswith("2 of 4 digits")
+
+
+def test_the_colours_of_the_confusion_are_those_of_the_errors_alone():
+    errors = plots.confusion(LABELS, LABELS.roll(1), "MNIST").axes[0].images[0].get_array()
+    assert errors.mask.diagonal().all() and errors.mask.sum() == 10
+
+
+def test_the_surest_mistakes_come_first():
+    probabilities = RIGHT.clone()
+    probabilities[[5, 12, 30]] = torch.tensor([[0.0, 0.6, 0.4], [0.2, 0.8, 0], [0.1, 0.2, 0.7]]).repeat(1, 4)[:, :10]
+    figure = plots.misclassified(IMAGES, LABELS, probabilities, "MNIST", count=2)
+    assert texts(figure) == ["2 → 1\n80.0 %", "0 → 2\n70.0 %"]
+    assert title(figure).startswith("2 of 3 mistakes")
+
+
+def test_a_network_without_a_mistake_has_a_figure_too():
+    figure = plots.misclassified(IMAGES, LABELS, RIGHT, "MNIST")
+    assert title(figure).startswith("No mistake among 40 digits") and texts(figure) == []
+
+
+def test_a_stages_spread_has_a_dot_and_a_range_for_every_seed():
+    runs = [[99.1, 99.2, 99.3, 99.4, 99.5], [99.0, 99.0, 99.0, 99.0, 99.0]]
+    axes = plots.stage_spread({"02_batchnorm": runs}, "MNIST").axes[0]
+    assert axes.lines[0].get_ydata().tolist() == pytest.approx([99.3, 99.0])
+    ranges = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert ranges == [[99.1, 99.5], [99.0, 99.0]]
+    assert axes.get_xticklabels()[0].get_text() == "02_batchnorm\nmean 99.15\nseeds: 2"
+
+
+def test_a_single_seed_stands_above_its_stage():
+    axes = plots.stage_spread({"a": [[99.0] * 5], "b": [[99.1] * 5]}, "MNIST").axes[0]
+    assert [dots.get_xdata().tolist() for dots in axes.lines[:2]] == [[0], [1]]
+
+
+def test_stage_curves_show_the_mean_and_the_stage_before():
+    low, high = make_history(2, first=50), make_history(2, first=70)
+    figure = plots.stage_curves({"a": [low, high], "b": [high]}, "MNIST")
+    assert line(figure, 0, "mean of the seeds").get_ydata()[0] == pytest.approx(60)
+    assert line(figure, 1, "the stage before").get_ydata()[0] == pytest.approx(60)
+    assert [axes.get_visible() for axes in figure.axes] == [True, True, False]
+
+
+def test_the_same_figure_is_the_same_file_and_says_nothing_of_when_or_by_what(tmp_path):
+    for name in "a.png", "b.png":
+        plots.save(plots.curves(make_history(), "MNIST"), tmp_path / "figures" / name)
+    first, second = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
+    assert first == second
+    assert Image.open(io.BytesIO(first)).info.keys() <= {"transparency", "gamma"}
+
+
+def test_a_notebook_of_seven_figures_stays_far_under_500_kilobytes(mnist_figures):
+    sizes = {name: len(plots.to_png(figure)) for name, figure in mnist_figures.items()}
+    # The grids of random noise above are much larger than those of digits.
+    assert all(size < 40_000 for name, size in sizes.items() if "grid" not in name and name != "misclassified")
+
+
+def test_the_description_is_saved_with_the_figure_and_reaches_nbconverts_page(mnist_figures):
+    InteractiveShell.instance()
+    with capture_output() as captured:
+        plots.show(mnist_figures["curves"], 'Loss falls, "accuracy" rises')
+    [shown] = captured.outputs
+    assert shown.metadata == {"image/png": {"alt": 'Loss falls, "accuracy" rises'}}
+    output = nbformat.v4.new_output("display_data", shown.data, metadata=shown.metadata)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
+    page, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert 'alt="Loss falls, &quot;accuracy&quot; rises"' in page
