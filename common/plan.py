@@ -15,6 +15,7 @@ TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
 # Modules that no run's numbers depend on; any other, a new one too, is part of a run's identity.
 WITHOUT_INFLUENCE = {
     "chain",
+    "choices",
     "cli",
     "execution",
     "kernel",
@@ -23,7 +24,6 @@ WITHOUT_INFLUENCE = {
     "report",
     "requirements",
     "summary",
-    "choices",
 }
 
 

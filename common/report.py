@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -126,6 +127,8 @@ def output_folder(out: str) -> Path:
 
 def metrics_path(folder: Path | str, stage: str, seed: int) -> Path:
     """Where the metrics file of a run lies."""
+    if not re.fullmatch(r"\w[\w.-]*", stage):  # it also stands in file names, tables and headings
+        raise InputError(f"stage {stage!r} is no name: use letters, digits, _, - and dots")
     return Path(folder) / "metrics" / stage / f"seed-{seed}.json"
 
 
@@ -137,11 +140,19 @@ def size(run: dict) -> tuple[bool, int, int]:
 def write_metrics(folder: Path | str, run: dict) -> Path:
     """Write a run's metrics file, whole or not at all, and never over one of a larger run."""
     path = metrics_path(folder, run["stage"], run["seed"])
-    if path.exists() and size(json.loads(path.read_text())) > size(run):
+    if path.exists() and size(read_run(path)) > size(run):
         raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(run, indent=1, allow_nan=False) + "\n")
     return path
+
+
+def read_run(path: Path) -> dict:
+    """What a metrics file says."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}): delete it, or make it anew") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -175,7 +186,7 @@ def comparison(folder: Path | str, run: dict) -> str:
 def load_runs(folder: Path | str, stage: str, like: dict | None = None) -> Runs:
     """The runs of `stage` under `folder`; given `like`, only those made of the same data for as many epochs."""
     files = (Path(folder) / "metrics" / stage).glob("seed-*.json")
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    runs = [read_run(file) for file in files]
     kept = ("dataset", "split", "images", "epochs")
     return Runs(stage, [run for run in runs if not like or all(run[key] == like[key] for key in kept)])
 

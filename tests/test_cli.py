@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -110,12 +109,10 @@ def test_paths_are_meant_from_where_the_script_was_called(two_stages, monkeypatc
     assert read(two_stages, "--out", "/there").out == Path("/there")
 
 
-def test_help_comes_at_once():
-    started = time.monotonic()
+def test_help_waits_for_no_large_import():
     asked = [sys.executable, "-X", "importtime", "-m", "common.chain", "--help"]
     told = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert told.returncode == 0
     assert "--stages" in told.stdout
     assert "torch" not in told.stderr
     assert "papermill" not in told.stderr
-    assert time.monotonic() - started < 10

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from common.receptive_field import receptive_field_table
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["01_skeleton", "02_batchnorm", "03_dropout", "04_gap_fc", "05_augmentation", "06_lr_scheduler"]
-PAIRS = list(zip(STAGES, STAGES[1:], strict=False))
+PAIRS = list(pairwise(STAGES))
 TRAINING = ("data", "net", "fit")  # the cells that make a run what it is, beside the parameters
 
 
@@ -67,7 +68,8 @@ def test_all_begin_with_the_same_cell(stage):
 
 def test_the_address_of_the_repository_is_that_of_the_package():
     for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
-        for address in re.findall(r"https://(?:colab\.research\.google\.com/)?github(?:\.com)?/[\w.-]+/[\w.-]+", path.read_text()):
+        pattern = r"https://(?:colab\.research\.google\.com/)?github(?:\.com)?/[\w.-]+/[\w.-]+"
+        for address in re.findall(pattern, path.read_text(encoding="utf-8")):
             assert address.endswith(REPOSITORY.removeprefix("https://github.com"))
 
 
@@ -158,8 +160,8 @@ def test_a_recorded_copy_reads_well_anywhere(path):
 @pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
 def test_a_recorded_copy_ran_the_code_that_stands_in_the_notebook(path):
     ran, written = cells(path), cells(ROOT / "notebooks" / path.name)
-    changed = [name for name in written if name not in ("recorded", "block") and ran[name]["source"] != written[name]["source"]]
-    assert changed == []
+    kept = [name for name in written if name not in ("recorded", "block")]
+    assert [name for name in kept if ran[name]["source"] != written[name]["source"]] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -195,7 +197,8 @@ def test_the_written_tables_are_those_of_the_committed_metrics(tmp_path):
 
 def test_no_accuracy_stands_in_prose_unless_it_is_written_from_metrics():
     """The figures that may be written by hand are the target's and those of the published table."""
-    text = re.sub(r"<!-- \w+: written by run_all.sh -->.*?<!-- end of \w+ -->", "", (ROOT / "README.md").read_text(), flags=re.S)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!-- \w+: written by run_all.sh -->.*?<!-- end of \w+ -->", "", text, flags=re.S)
     assert set(re.findall(r"\d+\.\d+ ?%", text)) <= {"99.4 %", "99.4%"}
     for stage in STAGES:
         words = " ".join(source(stage, cell) for cell in ("intro", "data-text", "net-text", "fit-text"))
