@@ -134,7 +134,7 @@ def sole_use(folder: Path) -> Iterator[None]:
     """Keep other runners out of the folder; the system opens it again, even if we are killed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+        lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise InputError(f"another run writes to {folder}: wait for it, or choose --out") from None

@@ -16,7 +16,8 @@ NAME = "rendered digits, not MNIST"
 VERSION = 1  # raise it whenever the images change: whoever caches them can tell old from new
 
 # Named one by one: the other fonts in matplotlib's folder hold symbols, and a later matplotlib may bring
-# more. A family is on one side only, and each side has sans, mono, serif, italic and bold.
+# more. A family is on one side only (Computer Modern's roman, sans and typewriter are three), and each
+# side has sans, mono, serif, italic and bold.
 TRAIN_FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
     *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),

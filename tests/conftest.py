@@ -22,12 +22,14 @@ out = ""
 WRITE_METRICS = """\
 import json, os, sys
 from pathlib import Path
+from ipykernel import get_connection_file
 
 metrics = {
     "dataset": "MNIST", "epochs": epochs, "images": {"train": images or 60000}, "data": data,
     "history": [{"epoch": n + 1, "test_accuracy": 99 + n / 100} for n in range(epochs)],
     "python": sys.executable, "folder": os.getcwd(), "threads": os.environ["OMP_NUM_THREADS"],
     "pid": os.getpid(), "learning_rate": learning_rate,
+    "transport": json.loads(Path(get_connection_file()).read_text())["transport"],
 }
 file = Path(out, "metrics", stage, f"seed-{seed}.json")
 file.parent.mkdir(parents=True)

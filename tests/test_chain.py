@@ -37,8 +37,9 @@ def test_a_chain_runs_every_stage_and_seed_and_goes_on_where_it_stopped(series, 
     assert len({run["pid"] for run in runs}) == 4, "every run has a kernel of its own"
     for run in runs:
         assert run["python"] == sys.executable
+        assert run["transport"] == "ipc", "ports are what kernels that start together collide on"
         assert run["folder"] == str(series.root / "notebooks")
-        assert run["threads"] == "1"
+        assert run["threads"] == os.environ.get("OMP_NUM_THREADS", "1")
         assert run["learning_rate"] == 0.5
         assert run["data"] == "mnist"
     assert "4 of 4 runs to do on MNIST" in told
@@ -191,6 +192,17 @@ def test_a_run_counts_as_done_only_as_long_as_nothing_that_shapes_it_changes(ser
     assert not execution.is_done(other)
 
 
+@pytest.mark.parametrize(("arguments", "again"), [([], 0), (["--fresh"], 1)])
+def test_what_is_done_is_done_again_only_if_asked_to(series, monkeypatch, capsys, arguments, again):
+    [task] = tasks_of(series.add("01_first"), "--epochs", "1")
+    for path in (task.metrics, task.copy):
+        execution.write_whole(path, "{}")
+    execution.write_whole(task.stamp, execution.stamp(task))
+    monkeypatch.setattr(chain, "execute", lambda task: execution.Outcome(task, 0.0, [99.0], ""))
+    assert series.run("--epochs", "1", *arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{again} of 1 runs to do")
+
+
 @pytest.mark.parametrize(("module", "counts"), [("train", True), ("something_new", True), ("chain", False)])
 def test_a_change_in_the_training_code_repeats_a_run_a_change_in_the_runner_does_not(series, module, counts):
     [before] = tasks_of(series.add("01_first"))
@@ -259,13 +271,16 @@ def test_ctrl_c_ends_runner_and_kernels_at_once_and_says_how_to_go_on(series, nu
         "chain.heed_signals()\n"
         "sys.exit(chain.main(['--jobs', '2'], Path(sys.argv[1])))"
     )
-    started = [sys.executable, "-c", script, str(series.root)]
-    runner = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: len(psutil.Process(runner.pid).children()) == 2)
-    kernels = psutil.Process(runner.pid).children(recursive=True)
-    time.sleep(later)  # the signal comes while cells run, or while the kernels still start
-    os.kill(runner.pid, number)
-    _, told = runner.communicate(timeout=120)
+    command = [sys.executable, "-c", script, str(series.root)]
+    runner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(psutil.Process(runner.pid).children()) == 2)
+        kernels = psutil.Process(runner.pid).children(recursive=True)
+        time.sleep(later)  # the signal comes while cells run, or while the kernels still start
+        runner.send_signal(number)
+        _, told = runner.communicate(timeout=60)
+    finally:
+        runner.kill()
     assert runner.returncode == 130
     assert told.strip() == "run_all: stopped; the same command goes on from here"
     assert not any(kernel.is_running() for kernel in kernels)

@@ -201,6 +201,11 @@ def test_functions_between_the_layers_are_followed():
     assert [row.operation for row in rows] == ["Conv2d 3×3", "Conv2d 3×3", "GAP", "Linear"]
 
 
+def test_a_squeeze_keeps_the_batch():
+    net = Forward(lambda net, x: net.fc(F.adaptive_avg_pool2d(net.conv2(net.conv1(x)), 1).squeeze()))
+    assert [row.operation for row in receptive_field_table(net)][2:] == ["GAP", "Linear"]
+
+
 @pytest.mark.parametrize(
     "forward",
     [
@@ -321,6 +326,11 @@ def test_the_model_and_the_random_numbers_are_left_as_they_were():
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert net.training and net.norm.training
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+def test_the_table_is_that_of_eval_mode():
+    net = Forward(lambda net, x: x if net.training else net.fc(net.conv2(net.conv1(x)).mean((2, 3))))
+    assert len(receptive_field_table(net)) == 4
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
