@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
-        return run_series(read_options(arguments, root), root)
+        options = read_options(arguments, root)
+        return run_series(options, root) if options.task == "series" else run_other(options, root)
     except InputError as problem:
         print("run_all:", " ".join(str(problem).split()), file=sys.stderr)
         return 2
@@ -52,6 +53,18 @@ def run_series(options: Options, root: Path) -> int:
         if is_full_series(options, dataset) and not failed:
             record(tasks, root / "outputs")
     return 1 if failed else 0
+
+
+def run_other(options: Options, root: Path) -> int:
+    """Do what is asked for in place of the series."""
+    from common import choices
+
+    if options.task == "rewrite":
+        print(summarise(root / "outputs"))
+        return 0
+    prepare(options)
+    print(choices.answer(options.jobs or cores()))
+    return 0
 
 
 def prepare(options: Options) -> str:

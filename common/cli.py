@@ -16,6 +16,10 @@ SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
 OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
 ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
+OTHER_TASKS = {
+    "choices": "instead: the runs on the validation split behind the choices, and their tables",
+    "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
+}
 SMALLEST = {"batch_size": 1, "images": 0}
 
 
@@ -31,6 +35,7 @@ class Options:
     minutes: float | None
     out: Path | None
     fresh: bool
+    task: str  # "series", or what is done in its place: "choices", "rewrite"
 
 
 def read_options(arguments: list[str] | None, root: Path) -> Options:
@@ -50,6 +55,7 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
         minutes=read.timeout,
         out=from_caller(read.out) if read.out else None,
         fresh=read.fresh,
+        task=read.task,
     )
 
 
@@ -83,6 +89,8 @@ def make_parser(stages: list[int]) -> argparse.ArgumentParser:
     add("--jobs", type=whole(1), metavar="N", help="runs side by side, one thread each (as many as cores)")
     add("--timeout", type=time_limit, metavar="MINUTES", help="give up a notebook after so long (never)")
     add("--out", metavar="DIR", help="another folder for the results")
+    for task, words in OTHER_TASKS.items():
+        add(f"--{task}", action="store_const", const=task, default="series", dest="task", help=words)
     add("--fresh", action="store_true", help="run again what is there already")
     return parser
 

@@ -9,10 +9,11 @@ from statistics import mean, stdev
 
 from IPython.display import Markdown
 
-from common import REPOSITORY, plots, report
+from common import REPOSITORY, InputError, plots, report
 from common.report import MNIST, RECORDED, ROOT, TARGET, Runs
 
-SERIES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = ROOT / "notebooks"
+SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 # What a stage adds, and every later one keeps: the columns of the table that the series answers.
 ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")
 COLAB = REPOSITORY.replace("github.com", "colab.research.google.com/github")
@@ -33,7 +34,7 @@ def summarise(folder: Path) -> str:
     report.write_text(folder / "README.md", overview(results))
     if folder.resolve() == RECORDED:
         for runs in results:
-            source = ROOT / "notebooks" / f"{runs.stage}.ipynb"
+            source = NOTEBOOKS / f"{runs.stage}.ipynb"
             point_to_repository(source)
             render_block(source, folder, runs[0])
         fill_readme(ROOT / "README.md", folder, results)
@@ -42,23 +43,34 @@ def summarise(folder: Path) -> str:
 
 def read_results(folder: Path) -> list[Runs]:
     """The stages of `folder` that have runs, with those alike: the same data, as many epochs and images."""
-    everything = [report.load_runs(folder, stage) for stage in SERIES]
-    largest = max((run for runs in everything for run in runs), key=report.size)
+    everything = [run for stage in SERIES for run in report.load_runs(folder, stage)]
+    if not everything:
+        raise InputError(f"{folder} holds no runs of the series: make some first, by ./run_all.sh")
+    largest = max(everything, key=report.size)
     return [runs for stage in SERIES if (runs := report.load_runs(folder, stage, largest))]
 
 
 def render_block(path: Path, folder: Path, run: dict) -> None:
     """Write the block of `run` into the last cell of the notebook at `path`, if there is one.
 
-    The notebook's own cell makes the text; it needs no more than the metrics, so that nothing is trained for it.
+    The cell that makes the text needs no more than the metrics, so nothing is trained for it. It and all other words
+    are taken from notebooks/: an executed copy may be older than their last change.
     """
     if not path.exists():
         return
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    maker = next(cell for cell in notebook["cells"] if "block" in cell["metadata"].get("tags", []))
+    notebook, written = (json.loads(file.read_text(encoding="utf-8")) for file in (path, NOTEBOOKS / path.name))
+    words = {cell["id"]: cell["source"] for cell in written["cells"] if cell["cell_type"] == "markdown"}
+    for cell in notebook["cells"]:
+        cell["source"] = words.get(cell["id"], cell["source"])
+    maker, copy = block_cell(written), block_cell(notebook)
+    copy["source"], copy["outputs"] = maker["source"], []  # no output, else the text would stand there twice
     notebook["cells"][-1]["source"] = block_text("".join(maker["source"]), folder, run).splitlines(keepends=True)
-    maker["outputs"] = []  # else an executed copy would say it twice
     report.write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def block_cell(notebook: dict) -> dict:
+    """The code cell that makes the block."""
+    return next(cell for cell in notebook["cells"] if "block" in cell["metadata"].get("tags", []))
 
 
 def block_text(code: str, folder: Path, run: dict) -> str:

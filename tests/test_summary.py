@@ -112,13 +112,16 @@ def test_the_stand_in_is_named_and_held_against_no_target(tmp_path):
         assert "rendered digits, not MNIST" in text and "not applicable" in text and "held by" not in text
 
 
-def test_the_last_cell_of_an_executed_copy_is_the_block_of_its_run(folder):
-    cells = [
-        {"cell_type": "code", "metadata": {"tags": ["block"]}, "outputs": [1], "source": "block = run['stage'] + '!'"},
-        {"cell_type": "markdown", "metadata": {}, "source": "old"},
-    ]
+def test_the_last_cell_of_an_executed_copy_is_the_block_of_its_run(folder, monkeypatch):
+    def notebook(code):
+        maker = {"id": "a", "cell_type": "code", "metadata": {"tags": ["block"]}, "outputs": [1], "source": code}
+        return json.dumps({"cells": [maker, {"id": "b", "cell_type": "markdown", "metadata": {}, "source": "old"}]})
+
+    monkeypatch.setattr(summary, "NOTEBOOKS", folder / "notebooks")
+    summary.NOTEBOOKS.mkdir()
+    (summary.NOTEBOOKS / "01_skeleton.ipynb").write_text(notebook("block = run['stage'] + '!'"))
     copy = folder / "01_skeleton.ipynb"
-    copy.write_text(json.dumps({"cells": cells}))
+    copy.write_text(notebook("block = 'words that were changed since'"))
     summary.summarise(folder)
     written = json.loads(copy.read_text())["cells"]
     assert "".join(written[-1]["source"]) == "01_skeleton!" and written[0]["outputs"] == []

@@ -292,7 +292,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_and_step():
 
 
 def test_a_network_that_the_last_step_broke_stops_the_run_too():
-    with pytest.raises(DivergedError, match="epoch 1, loss is (nan|inf) after the last step"):
+    with pytest.raises(DivergedError, match=r"epoch 1, loss is (nan|inf) after the last step"):
         run_fit(1, model=nn.Linear(2, 2), rate=3e38, train_loader=blobs(8, 8))
 
 
