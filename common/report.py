@@ -43,6 +43,10 @@ class Runs(list):
         """Mean test accuracy of the last five epochs."""
         return self.over(lambda run: mean(last_five(run)))
 
+    def gain(self, before: "Runs") -> float:
+        """Points of `last_five` on those of another stage."""
+        return self.last_five - before.last_five
+
     @property
     def swing(self) -> float:
         """From the lowest to the highest of the last five epochs."""

@@ -430,7 +430,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_commit_is_that_of_the_checkout_with_a_plus_where_files_differ(checkout):
     head = checkout("rev-parse", "HEAD")
     assert runtime.commit() == head[:12]
-    checkout("tag", "v1")  # which must not take its place
+    checkout("tag", "--annotate", "v1", "--message", "one")  # which must not take its place
     assert runtime.commit() == head[:12]
     (runtime.ROOT / "file").write_text("two")
     assert runtime.commit() == f"{head[:12]}+"
