@@ -4,7 +4,9 @@
 of its recipe, so that questions share runs, and an interrupted sweep goes on where it stopped.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from common.batches import Augment, Batches
 from common.blocks import GlobalAveragePool, conv_block
 from common.data import load_digits
 from common.runtime import environment, seed_everything
-from common.train import fit
+from common.train import DivergedError, fit
 
 FOLDER = report.RECORDED / "choices"
 SEEDS = (0, 1)
@@ -68,7 +70,7 @@ class Recipe:
 
 
 LAST = Recipe()
-BARE = replace(LAST, augment=Augment(), schedule="constant", learning_rate=0.05)
+BARE = replace(LAST, augment=Augment(), schedule="constant", learning_rate=0.02)
 # What each question is asked about, and the answers that were tried.
 QUESTIONS: dict[str, dict[str, Recipe]] = {
     "Constant rate without batch norm, stage 1": {
@@ -136,11 +138,22 @@ def answer(jobs: int, seeds: tuple[int, ...] = SEEDS) -> str:
     missing = [(recipe, seed) for recipe, seed in wanted if not metrics_file(recipe, seed).exists()]
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started now
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
-        for future in [executor.submit(train, recipe, seed) for recipe, seed in missing]:
+        for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
             future.result()
     text = tables()
     report.write_text(FOLDER / "README.md", text)
     return text
+
+
+def attempt(recipe: Recipe, seed: int) -> None:
+    """Make a run, or say why there is none; the others go on."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the epochs of runs side by side would mix
+            train(recipe, seed)
+        ending = f"{report.load_runs(FOLDER, recipe.key).last_five:.3f} %"
+    except DivergedError as error:
+        ending = str(error)
+    print(f"{recipe}, seed {seed}: {ending}", flush=True)
 
 
 def metrics_file(recipe: Recipe, seed: int) -> Path:

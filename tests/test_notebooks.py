@@ -50,10 +50,11 @@ def test_a_notebook_has_the_cells_of_the_series_in_their_order(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_notebook_is_short_and_committed_without_outputs(stage):
-    code = [cell for cell in cells(ROOT / "notebooks" / f"{stage}.ipynb").values() if cell["cell_type"] == "code"]
+    everything = cells(ROOT / "notebooks" / f"{stage}.ipynb").values()
+    code = [cell for cell in everything if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    lines = [line for cell in code for line in "".join(cell["source"]).splitlines() if line.strip()]
-    assert len(lines) <= 125
+    texts = ["".join(cell["source"]) for cell in code if cell["id"] != "block"]  # which is prose, in the main
+    assert len([line for text in texts for line in text.splitlines() if line.strip()]) <= 120
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,0 +1,123 @@
+"""The runs behind the choices are of the networks and settings that the notebooks have."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common import choices, report
+from common.batches import Augment
+from common.blocks import GlobalAveragePool, conv_block
+from common.cli import parameters_of
+from common.train import DivergedError
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def network_of(stage: str) -> nn.Module:
+    """The network that stands in a notebook."""
+    cells = json.loads((NOTEBOOKS / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.1}
+    exec("".join(next(cell["source"] for cell in cells if cell["id"] == "net")), names)
+    return names["Net"]()
+
+
+@pytest.mark.parametrize(
+    ("stage", "recipe"),
+    [
+        ("01_skeleton", replace(choices.LAST, norm=False, head="1×1, GAP")),
+        ("02_batchnorm", replace(choices.LAST, head="1×1, GAP")),
+        ("03_dropout", replace(choices.LAST, head="1×1, GAP", dropout=0.1)),
+        ("06_lr_scheduler", replace(choices.LAST, dropout=0.1)),
+    ],
+)
+def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
+    torch.manual_seed(0)
+    built = choices.network(recipe).train()
+    torch.manual_seed(0)
+    written = network_of(stage).train()
+    images = torch.randn(4, 1, 28, 28)
+    outputs = []
+    for network in (built, written):
+        torch.manual_seed(1)  # the same places drop out
+        outputs.append(network(images))
+    assert torch.equal(*outputs)
+
+
+def test_the_last_recipe_has_the_settings_of_the_last_notebook():
+    asked, recipe = parameters_of(NOTEBOOKS / "06_lr_scheduler.ipynb"), choices.LAST
+    names = ("epochs", "batch_size", "learning_rate", "weight_decay")
+    assert {name: asked[name] for name in names} == {name: getattr(recipe, name) for name in names}
+    shift = asked["shift"]
+    assert recipe.augment == Augment(asked["rotation"], shift, shift, asked["scale"], asked["shear"])
+    assert recipe.schedule == f"settle {asked['settle']}" and choices.WARM[0] == [0, asked["warmup"]]
+
+
+def test_every_schedule_stays_between_nothing_and_the_highest_rate():
+    for height in choices.HEIGHTS.values():
+        assert all(0 <= height(step / 100) <= 1 for step in range(100))
+
+
+def test_a_recipe_keeps_its_key_and_no_other_has_it():
+    recipes = {recipe for answers in choices.QUESTIONS.values() for recipe in answers.values()}
+    assert len({recipe.key for recipe in recipes}) == len(recipes)
+    assert choices.Recipe().key == choices.LAST.key
+
+
+@pytest.fixture
+def tried(monkeypatch, tmp_path):
+    """Choices in a folder of their own, with two recipes that nothing is trained for."""
+    asked = []
+
+    def pretend(recipe, seed):
+        asked.append((recipe.key, seed))
+        epoch = {"test_accuracy": 99.0 + seed / 10, "test_loss": 0.03, "train_accuracy_clean": 99.5}
+        run = {"stage": recipe.key, "seed": seed, "parameters": 10, "dataset": "MNIST", "epochs": 1}
+        report.write_metrics(tmp_path, run | {"images": {"train": 50_000}, "history": [epoch]})
+
+    class Here:
+        """An executor that works in this very process."""
+
+        def __init__(self, *_, **__): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def submit(self, task, *arguments):
+            task(*arguments)
+            return self
+
+        def result(self): ...
+
+    monkeypatch.setattr(choices, "FOLDER", tmp_path)
+    monkeypatch.setattr(choices, "QUESTIONS", {"Rate": {"low": replace(choices.LAST, learning_rate=0.1)}})
+    monkeypatch.setattr(choices, "train", pretend)
+    monkeypatch.setattr(choices, "ProcessPoolExecutor", Here)
+    return asked
+
+
+def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path):
+    text = choices.answer(jobs=1, seeds=(0, 1))
+    assert "| low | 10 | 2 | 99.050 | 99.00 | 0.0300 | 99.50 |" in text
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+    choices.answer(jobs=1, seeds=(0, 1))
+    assert len(tried) == 2
+
+
+def test_what_was_not_run_is_said_to_be_so(tried):
+    assert "not run" in choices.tables()
+
+
+def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch):
+    def diverge(recipe, seed):
+        raise DivergedError("epoch 1, loss is nan at step 3")
+
+    monkeypatch.setattr(choices, "train", diverge)
+    assert "not run" in choices.answer(jobs=1, seeds=(0,))
+
+
+def test_the_committed_tables_are_those_of_the_committed_runs():
+    assert (choices.FOLDER / "README.md").read_text(encoding="utf-8") == choices.tables()
