@@ -3,6 +3,8 @@
 import difflib
 import json
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -206,3 +208,54 @@ def test_no_accuracy_stands_in_prose_unless_it_is_written_from_metrics():
         goal = re.search(r"Target: ([\d.]+) %", words)[1]
         assert set(re.findall(r"(\d+\.\d+) ?%", words)) <= {"99.4", goal}
         assert f"runs, {goal}, target" in source(stage, "block")
+
+
+def run_setup(folder: Path, colab: bool) -> list[list[str]]:
+    """Run the first cell in `folder`, where fetching and installing only leave a note; the notes."""
+    code = f"""
+import json, subprocess, sys, types
+if {colab}:
+    sys.modules["google.colab"] = types.ModuleType("google.colab")
+notes = []
+
+def note(command, check):
+    notes.append(command)
+    if command[0] == "git":
+        import shutil
+        shutil.copytree({str(ROOT / "common")!r}, "series/common")
+        shutil.copytree({str(ROOT / "notebooks")!r}, "series/notebooks")
+
+subprocess.run = note
+{source(STAGES[0], "setup")}
+import common
+print(json.dumps([notes, common.__file__]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    notes, place = json.loads(done.stdout)
+    assert Path(place).exists()
+    return notes
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["the root", "notebooks"])
+def test_a_notebook_finds_the_package_from_either_folder_and_fetches_nothing(folder):
+    assert run_setup(folder, colab=False) == []
+
+
+def test_in_colab_the_repository_is_fetched_once_and_torch_is_never_installed(tmp_path):
+    first = run_setup(tmp_path, colab=True)
+    assert first[0] == ["git", "clone", "-q", "--depth", "1", REPOSITORY, "series"]
+    assert all(command[:2] == ["pip", "install"] and command[-1] == "torchsummary" for command in first[1:])
+    again = run_setup(tmp_path, colab=True)  # as after a restart of the runtime
+    assert all(command[0] != "git" for command in again)
+
+
+@pytest.mark.chain
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["the root", "notebooks"])
+def test_plain_papermill_runs_a_notebook_from_either_folder(folder, tmp_path):
+    notebook = (ROOT / "notebooks" / "03_dropout.ipynb").relative_to(folder)
+    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-k", "python3"]
+    parameters = {"epochs": "1", "seed": "5", "images": "50", "data": "rendered", "out": str(tmp_path)}
+    command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    run = json.loads((tmp_path / "metrics" / "03_dropout" / "seed-5.json").read_text(encoding="utf-8"))
+    assert (run["epochs"], run["dataset"]) == (1, "rendered digits, not MNIST")
