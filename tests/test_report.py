@@ -237,6 +237,12 @@ def test_figures_are_means_over_the_seeds():
     assert runs.parameters == 7900
 
 
+def test_the_gain_on_another_stage_is_the_difference_of_their_last_five_epochs():
+    before = Runs("x", [make_run(90.0, 97.0, 97.0, 97.0, 97.0, 97.0)])
+    assert Runs("y", [make_run(98.0), make_run(99.0, seed=1)]).gain(before) == pytest.approx(1.5)
+    assert before.gain(Runs("y", [make_run(98.0)])) == pytest.approx(-1.0)
+
+
 def test_of_a_shorter_run_the_last_epoch_stands_for_later_ones():
     assert Runs("x", [make_run(90.0, 95.0)]).test(5) == 95.0
 
@@ -246,6 +252,8 @@ def test_figures_of_a_stage_without_runs_are_missing_by_name():
     for figure in ("last_five", "swing", "clean", "running", "gap", "parameters"):
         with pytest.raises(report.MissingRun, match="02_batchnorm"):
             getattr(empty, figure)
+    with pytest.raises(report.MissingRun, match="02_batchnorm"):
+        Runs("x", [make_run()]).gain(empty)
 
 
 @pytest.mark.parametrize(
