@@ -14,7 +14,8 @@ import psutil
 
 from common import InputError
 from common.cli import Options, from_caller, read_options
-from common.execution import Outcome, Task, execute, is_done, write_whole
+from common.execution import Outcome, Task, execute, is_done
+from common.files import write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
 
 ROOT = Path(__file__).resolve().parent.parent

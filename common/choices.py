@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from common import report
 from common.batches import Augment, Batches
 from common.blocks import GlobalAveragePool, conv_block
 from common.data import load_digits
+from common.files import write_whole
+from common.runs import RECORDED, Runs, last_five, load_runs, metrics_path, write_metrics
 from common.runtime import environment, seed_everything
 from common.train import DivergedError, fit
 
-FOLDER = report.RECORDED / "choices"
+FOLDER = RECORDED / "choices"
 SEEDS = (0, 1)
 MILD = Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5)
 WARM = [0, 0.1], [0.05, 1]  # the rate rises during the first tenth of the steps
@@ -128,7 +129,7 @@ def train(recipe: Recipe, seed: int) -> None:
         "seconds": sum(row["seconds"] for row in history),
         "history": history,
     }
-    report.write_metrics(FOLDER, run)
+    write_metrics(FOLDER, run)
 
 
 def answer(jobs: int, seeds: tuple[int, ...] = SEEDS) -> str:
@@ -141,7 +142,7 @@ def answer(jobs: int, seeds: tuple[int, ...] = SEEDS) -> str:
         for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
             future.result()
     text = tables()
-    report.write_text(FOLDER / "README.md", text)
+    write_whole(FOLDER / "README.md", text)
     return text
 
 
@@ -150,7 +151,7 @@ def attempt(recipe: Recipe, seed: int) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the epochs of runs side by side would mix
             train(recipe, seed)
-        ending = f"{report.load_runs(FOLDER, recipe.key).last_five:.3f} %"
+        ending = f"{load_runs(FOLDER, recipe.key).last_five:.3f} %"
     except DivergedError as error:
         ending = str(error)
     print(f"{recipe}, seed {seed}: {ending}", flush=True)
@@ -158,7 +159,7 @@ def attempt(recipe: Recipe, seed: int) -> None:
 
 def metrics_file(recipe: Recipe, seed: int) -> Path:
     """Where the metrics file of a run lies."""
-    return report.metrics_path(FOLDER, recipe.key, seed)
+    return metrics_path(FOLDER, recipe.key, seed)
 
 
 def tables() -> str:
@@ -173,15 +174,15 @@ def tables() -> str:
     for question, answers in QUESTIONS.items():
         lines += ["", f"## {question}", "", "| | parameters | seeds | last five, % | lowest | loss | clean train, % |"]
         lines.append("|---|---:|---:|---:|---:|---:|---:|")
-        lines += [row(name, report.load_runs(FOLDER, recipe.key)) for name, recipe in answers.items()]
+        lines += [row(name, load_runs(FOLDER, recipe.key)) for name, recipe in answers.items()]
     return "\n".join(lines) + "\n"
 
 
-def row(name: str, runs: report.Runs) -> str:
+def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
     if not runs:
         return f"| {name} | | not run | | | | |"
-    low = min(min(report.last_five(run)) for run in runs)
+    low = min(min(last_five(run)) for run in runs)
     loss = runs.over(lambda run: mean(epoch["test_loss"] for epoch in run["history"][-5:]))
     figures = f"{runs.last_five:.3f} | {low:.2f} | {loss:.4f} | {runs.clean:.2f}"
     return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"

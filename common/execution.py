@@ -3,12 +3,13 @@
 import contextlib
 import json
 import logging
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from common.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -183,17 +184,3 @@ def without_places(text: str, root: Path) -> str:
         if place != Path("/"):
             text = text.replace(json.dumps(f"{place}/")[1:-1], f"{sign}/")
     return text
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: a reader, or a crash, meets the old text or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

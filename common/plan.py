@@ -14,16 +14,20 @@ MNIST = "MNIST"
 TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
 # Modules that no run's numbers depend on; any other, a new one too, is part of a run's identity.
 WITHOUT_INFLUENCE = {
+    "canvas",
     "chain",
     "choices",
     "cli",
     "execution",
+    "files",
     "kernel",
     "plan",
     "plots",
     "report",
     "requirements",
+    "runs",
     "summary",
+    "tables",
 }
 
 
@@ -88,8 +92,9 @@ def changed(options: Options) -> dict[str, Any]:
 def source_digest(notebook: Path, root: Path) -> str:
     """A digest of the code that shapes a run: the notebook's own, and the modules it may import."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    # What stands behind the training, the text above all, may be rewritten without training again.
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code" and cell["id"] != "block"]
+    # The first cell only finds the package, the last one only says things: both may change without training again.
+    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in ("setup", "block")]
+    code = ["".join(cell["source"]) for cell in shaping]
     modules = [path for path in sorted(root.glob("common/*.py")) if path.stem not in WITHOUT_INFLUENCE]
     code += [path.read_text(encoding="utf-8") for path in modules]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()

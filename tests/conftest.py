@@ -1,11 +1,11 @@
-"""A small series of notebooks without torch, to try the runner on."""
+"""A small series of notebooks without torch, to try the runner on; and runs that nothing was trained for."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from common import chain
+from common import chain, runs
 
 PARAMETERS = """\
 seed = 0
@@ -78,3 +78,44 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Series:
     monkeypatch.setattr(chain, "prepare", lambda options: "MNIST")
     monkeypatch.setattr(chain, "summarise", lambda folder: "the table")
     return Series(tmp_path / "a {series} é")
+
+
+def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **other) -> dict:
+    """A run with these test accuracies; five epochs of 99.0 unless told."""
+    history = [
+        {
+            "epoch": epoch,
+            "lr": 0.1,
+            "train_loss": 0.02,
+            "train_accuracy": running,
+            "train_accuracy_clean": clean,
+            "test_loss": 0.03,
+            "test_correct": round(accuracy * 100),
+            "test_accuracy": accuracy,
+            "seconds": 2.0,
+        }
+        for epoch, accuracy in enumerate(accuracies or (99.0,) * 5, 1)
+    ]
+    run = {
+        "stage": "02_batchnorm",
+        "seed": 0,
+        "dataset": "MNIST",
+        "split": "test",
+        "parameters": 7_900,
+        "epochs": len(history),
+        "batch_size": 64,
+        "device": "cpu",
+        "versions": {"torch": "2"},
+        "images": {"train": 60_000, "test": 10_000},
+        "receptive_field": 22,
+        "wrong": [1, 2],
+        "history": history,
+    }
+    return run | other
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the one that the repository has recorded runs in."""
+    monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
+    return runs.RECORDED

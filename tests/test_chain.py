@@ -15,6 +15,7 @@ from conftest import WRITE_METRICS, Series
 
 from common import InputError, chain, execution, plan
 from common.cli import read_options
+from common.files import write_whole
 
 PREPARE = chain.prepare  # the real one: the fixture `series` puts a stand-in in its place
 FULL = "outputs/scratch/mnist-15-epochs"
@@ -178,8 +179,8 @@ def test_runs_that_differ_have_folders_that_say_how(series, arguments, dataset, 
 def test_a_run_counts_as_done_only_as_long_as_nothing_that_shapes_it_changes(series):
     [before] = tasks_of(series.add("01_first"))
     for path in (before.metrics, before.copy):
-        execution.write_whole(path, "{}")
-    execution.write_whole(before.stamp, execution.stamp(before))
+        write_whole(path, "{}")
+    write_whole(before.stamp, execution.stamp(before))
     assert execution.is_done(before)
     assert execution.is_done(tasks_of(series, "--epochs", "15", "--jobs", "3")[0])
 
@@ -196,8 +197,8 @@ def test_a_run_counts_as_done_only_as_long_as_nothing_that_shapes_it_changes(ser
 def test_what_is_done_is_done_again_only_if_asked_to(series, monkeypatch, capsys, arguments, again):
     [task] = tasks_of(series.add("01_first"), "--epochs", "1")
     for path in (task.metrics, task.copy):
-        execution.write_whole(path, "{}")
-    execution.write_whole(task.stamp, execution.stamp(task))
+        write_whole(path, "{}")
+    write_whole(task.stamp, execution.stamp(task))
     monkeypatch.setattr(chain, "execute", lambda task: execution.Outcome(task, 0.0, [99.0], ""))
     assert series.run("--epochs", "1", *arguments) == 0
     assert capsys.readouterr().out.startswith(f"{again} of 1 runs to do")
@@ -206,7 +207,7 @@ def test_what_is_done_is_done_again_only_if_asked_to(series, monkeypatch, capsys
 @pytest.mark.parametrize(("module", "counts"), [("train", True), ("something_new", True), ("chain", False)])
 def test_a_change_in_the_training_code_repeats_a_run_a_change_in_the_runner_does_not(series, module, counts):
     [before] = tasks_of(series.add("01_first"))
-    execution.write_whole(series.root / "common" / f"{module}.py", "changed = True")
+    write_whole(series.root / "common" / f"{module}.py", "changed = True")
     [after] = tasks_of(series)
     assert (before.identity != after.identity) is counts
 
@@ -215,7 +216,7 @@ def test_a_change_in_the_training_code_repeats_a_run_a_change_in_the_runner_does
 def test_no_run_replaces_a_bigger_one(series, capsys, smaller):
     [there] = tasks_of(series.add("01_first"), "--out", str(series.root / "mine"))
     text = json.dumps({"dataset": "MNIST", "epochs": 15, "images": {"train": 60_000}})
-    execution.write_whole(there.metrics, text)
+    write_whole(there.metrics, text)
     assert series.run("--out", str(series.root / "mine"), *smaller) == 2
     assert "is of a bigger run: choose another folder with --out" in capsys.readouterr().err
     assert there.metrics.read_text() == text
@@ -223,7 +224,7 @@ def test_no_run_replaces_a_bigger_one(series, capsys, smaller):
 
 def test_the_stand_in_never_replaces_mnist(series):
     [task] = tasks_of(series.add("01_first"), dataset="rendered digits, not MNIST")
-    execution.write_whole(task.metrics, '{"dataset": "MNIST", "epochs": 1, "images": {"train": 10}}')
+    write_whole(task.metrics, '{"dataset": "MNIST", "epochs": 1, "images": {"train": 10}}')
     with pytest.raises(InputError, match="bigger run"):
         plan.refuse_smaller(task)
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from common import choices, report
+from common import choices
 from common.batches import Augment
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
+from common.runs import write_metrics
 from common.train import DivergedError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -76,7 +77,7 @@ def tried(monkeypatch, tmp_path):
         asked.append((recipe.key, seed))
         epoch = {"test_accuracy": 99.0 + seed / 10, "test_loss": 0.03, "train_accuracy_clean": 99.5}
         run = {"stage": recipe.key, "seed": seed, "parameters": 10, "dataset": "MNIST", "epochs": 1}
-        report.write_metrics(tmp_path, run | {"images": {"train": 50_000}, "history": [epoch]})
+        write_metrics(tmp_path, run | {"images": {"train": 50_000}, "history": [epoch]})
 
     class Here:
         """An executor that works in this very process."""

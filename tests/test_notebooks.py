@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from common import REPOSITORY, report, summary
+from common import REPOSITORY, summary
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
 from common.receptive_field import receptive_field_table
+from common.runs import load_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["01_skeleton", "02_batchnorm", "03_dropout", "04_gap_fc", "05_augmentation", "06_lr_scheduler"]
@@ -169,7 +170,7 @@ def test_a_recorded_copy_ran_the_code_that_stands_in_the_notebook(path):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_blocks_say_what_the_committed_metrics_say(stage):
-    run = report.load_runs(ROOT / "outputs", stage)[0]
+    run = load_runs(ROOT / "outputs", stage)[0]
     text = summary.block_text(source(stage, "block"), ROOT / "outputs", run)
     assert source(stage, "recorded") == text
     assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["recorded"]["source"]) == text
@@ -177,7 +178,7 @@ def test_the_blocks_say_what_the_committed_metrics_say(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_recorded_runs_are_whole_and_on_mnist(stage):
-    for run in report.load_runs(ROOT / "outputs", stage):
+    for run in load_runs(ROOT / "outputs", stage):
         assert (run["dataset"], run["split"], run["epochs"]) == ("MNIST", "test", 15)
         assert run["images"] == {"train": 60_000, "test": 10_000}
         assert [row["epoch"] for row in run["history"]] == list(range(1, 16))

@@ -10,7 +10,15 @@ import common
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
 COMPOSING = {"chain", "choices", "cli", "execution", "plan", "summary"}
-ALLOWED = {"data": {"mnist", "rendered"}}
+# And these, each on what lies right below it.
+ALLOWED = {
+    "data": {"mnist", "rendered"},  # falls back from the one to the other
+    "canvas": {"files"},  # saves figures, whole
+    "plots": {"canvas"},  # draws on it
+    "runs": {"files"},  # writes metrics, whole
+    "report": {"runs"},  # tells of a run and those beside it
+    "tables": {"runs"},  # shows their figures
+}
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 

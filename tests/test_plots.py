@@ -1,16 +1,12 @@
 import io
 
-import nbformat
 import numpy as np
 import pytest
 import torch
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from matplotlib import pyplot
-from nbconvert import HTMLExporter
 from PIL import Image
 
-from common import plots
+from common import canvas, plots
 from common.batches import Augment
 from common.rendered import NAME as STAND_IN
 from common.rendered import render_digits
@@ -62,7 +58,7 @@ def mnist_figures():
 
 @pytest.fixture(scope="module")
 def pictures(mnist_figures):
-    return {name: plots.to_png(figure) for name, figure in mnist_figures.items()}
+    return {name: canvas.to_png(figure) for name, figure in mnist_figures.items()}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +137,7 @@ def test_clean_accuracy_is_drawn_only_where_it_was_measured():
 
 def test_accuracies_far_apart_are_all_in_view_and_the_target_named():
     figure = plots.curves(make_history(first=11), "MNIST")
-    plots.to_png(figure)
+    canvas.to_png(figure)
     low, high = figure.axes[1].get_ylim()
     assert low < 10.7 and 99.5 < high < 100
     assert "99.4 %" in [label.get_text() for label in figure.axes[1].get_yticklabels()]
@@ -151,7 +147,7 @@ def test_a_perfect_accuracy_can_be_drawn():
     history = make_history(epochs=2)
     history[1]["test_accuracy"] = 100.0
     figure = plots.curves(history, "MNIST")
-    plots.to_png(figure)
+    canvas.to_png(figure)
     assert figure.axes[1].get_ylim()[1] >= 100
 
 
@@ -216,25 +212,5 @@ def test_stage_curves_show_the_mean_and_the_stage_before():
     assert [axes.get_visible() for axes in figure.axes] == [True, True, False]
 
 
-def test_the_same_figure_is_the_same_file_and_says_nothing_of_when_or_by_what(tmp_path):
-    for name in "a.png", "b.png":
-        plots.save(plots.curves(make_history(), "MNIST"), tmp_path / "figures" / name)
-    first, second = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
-    assert first == second
-    assert Image.open(io.BytesIO(first)).info.keys() <= {"transparency", "gamma"}
-
-
 def test_figures_are_small_enough_for_seven_in_a_notebook(pictures):
     assert sum(len(content) for content in pictures.values()) < 300_000
-
-
-def test_the_description_is_saved_with_the_figure_and_reaches_nbconverts_page(mnist_figures):
-    InteractiveShell.instance()
-    with capture_output() as captured:
-        plots.show(mnist_figures["misclassified"], "The surest mistakes")
-    [shown] = captured.outputs
-    assert shown.metadata == {"image/png": {"alt": "The surest mistakes"}}
-    output = nbformat.v4.new_output("display_data", shown.data, metadata=shown.metadata)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[output])])
-    page, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)
-    assert 'alt="The surest mistakes"' in page

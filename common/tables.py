@@ -1,0 +1,128 @@
+"""Tables over stages and seeds: runs in, lines of markdown out."""
+
+import math
+from itertools import pairwise
+from statistics import mean, stdev
+
+from common import REPOSITORY
+from common.runs import MNIST, TARGET, Runs, last_five
+
+# What a stage adds, and every later one keeps: the columns of the table that the series answers.
+ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")
+COLAB = REPOSITORY.replace("github.com", "colab.research.google.com/github")
+# Student's t at 97.5 %, from 1 to 20 degrees of freedom.
+T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+T += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+
+
+def evidence(results: list[Runs]) -> list[str]:
+    """A row a stage: its last five epochs over the seeds, and what training made of the network."""
+    real = results[0][0]["dataset"] == MNIST
+    head = f"{TARGET} % in 5 of 5" if real else "target"
+    lines = [
+        f"| stage | parameters | seeds | last five epochs, % | lowest epoch | {head} | train, clean | clean − test |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for runs in results:
+        held = f"{runs.holding} of {len(runs)}" if real else "not applicable"
+        lines.append(
+            f"| [{runs.stage}]({runs.stage}.ipynb) | {runs.parameters:,} | {len(runs)} | {plus_minus(means(runs))}"
+            f" | {min(min(last_five(run)) for run in runs):.2f} | {held} | {runs.clean:.2f} | {runs.gap:+.2f} |"
+        )
+    return lines
+
+
+def steps(results: list[Runs]) -> list[str]:
+    """A row a step from stage to stage, by the seeds that both have."""
+    lines = ["| step | difference of the last five, points | 95 % interval | |", "|---|---:|---:|---|"]
+    for before, after in pairwise(results):
+        difference, low, high = step(before, after)
+        interval = f"{low:+.3f} to {high:+.3f}" if math.isfinite(low) else "needs two seeds or more"
+        words = verdict(low, high) if math.isfinite(low) else ""
+        lines.append(f"| {before.stage} → {after.stage} | {difference:+.3f} | {interval} | {words} |")
+    return lines if len(results) > 1 else []
+
+
+def step(before: Runs, after: Runs) -> tuple[float, float, float]:
+    """The mean difference of two stages, paired by seed, with its 95 % interval (infinite for a single seed)."""
+    earlier = {run["seed"]: mean(last_five(run)) for run in before}
+    pairs = [mean(last_five(run)) - earlier[run["seed"]] for run in after if run["seed"] in earlier]
+    difference, margin = mean(pairs or [math.nan]), math.inf
+    if len(pairs) > 1:
+        margin = T[min(len(pairs) - 1, len(T)) - 1] * stdev(pairs) / math.sqrt(len(pairs))
+    return difference, difference - margin, difference + margin
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval on a difference shows."""
+    return "not distinguishable" if low <= 0 <= high else "better" if low > 0 else "worse"
+
+
+def series(results: list[Runs]) -> list[str]:
+    """The columns of the published table, filled."""
+    lines = [
+        f"| Experiment | Parameters | {' | '.join(ADDED)} | Test accuracy, last five epochs | |",
+        "|---|---:|" + ":---:|" * len(ADDED) + "---:|---|",
+    ]
+    for runs in results:
+        number = int(runs.stage[:2])
+        name = ("Skeleton", *ADDED)[number - 1] if number <= 1 + len(ADDED) else runs.stage[3:].replace("_", " ")
+        ticks = ["✓" if added < number - 1 else "–" for added in range(len(ADDED))]
+        accuracy = f"{plus_minus(means(runs))} %"
+        colab = f"{COLAB}/blob/main/notebooks/{runs.stage}.ipynb"
+        links = f"[rendered](outputs/{runs.stage}.ipynb) · [Colab]({colab})"
+        lines.append(
+            f"| [{number} · {name}](notebooks/{runs.stage}.ipynb) | {runs.parameters:,} | {' | '.join(ticks)}"
+            f" | {accuracy} | {links} |"
+        )
+    seeds = sorted({len(runs) for runs in results})
+    note = f"Mean ± standard deviation over {' to '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else "One seed"
+    return [
+        *lines,
+        "",
+        f"{note}; {TARGET} % is held in all of the last five epochs by {results[-1].holding} of {len(results[-1])} runs"
+        " of the last stage. The figures of every run, and what can be told apart: [outputs](outputs/README.md).",
+    ]
+
+
+def loss(results: list[Runs]) -> list[str]:
+    """The loss after the last epoch, a row a stage."""
+    lines = ["| stage | train loss, running | test loss |", "|---|---:|---:|"]
+    for runs in results:
+        train, test = (runs.over(lambda run, key=key: run["history"][-1][key]) for key in ("train_loss", "test_loss"))
+        lines.append(f"| {runs.stage} | {train:.4f} | {test:.4f} |")
+    return lines
+
+
+def errors(results: list[Runs]) -> list[str]:
+    """How many test digits the last stage gets wrong, and how many in every seed."""
+    runs = results[-1]
+    counts = [len(run["wrong"]) for run in runs]
+    always = set.intersection(*(set(run["wrong"]) for run in runs))
+    total = f"{runs[0]['images']['test']:,}"
+    if len(runs) == 1:
+        return [f"After its last epoch the network of the last stage gets {counts[0]} of {total} test digits wrong."]
+    return [
+        f"After its last epoch the network of the last stage gets {min(counts)} to {max(counts)} of {total} test digits"
+        f" wrong, depending on the seed; {len(always)} of them are wrong in all {len(runs)} seeds."
+    ]
+
+
+def terminal(results: list[Runs]) -> str:
+    """The results for somebody at a terminal."""
+    dataset = results[0][0]["dataset"]
+    lines = [f"{'stage':18} parameters  seeds  last five epochs, % of {dataset}"]
+    for runs in results:
+        held = f"{TARGET} % held by {runs.holding} of {len(runs)}" if dataset == MNIST else "target not applicable"
+        lines.append(f"{runs.stage:18} {runs.parameters:10,}  {len(runs):5}  {plus_minus(means(runs))}  ({held})")
+    return "\n".join(lines)
+
+
+def means(runs: Runs) -> list[float]:
+    """The mean of the last five epochs of every run."""
+    return [mean(last_five(run)) for run in runs]
+
+
+def plus_minus(figures: list[float]) -> str:
+    """Mean and standard deviation; of a single figure only itself."""
+    return f"{mean(figures):.3f}" + (f" ± {stdev(figures):.3f}" if len(figures) > 1 else "")

@@ -1,0 +1,63 @@
+"""The tables over stages and seeds: what is counted, and what may be called a difference."""
+
+import math
+from statistics import mean
+
+import pytest
+from conftest import make_run
+
+from common import tables
+from common.runs import Runs
+
+
+def shifted(points: float, **other) -> dict:
+    """A run at 99 % and so many points, from its first epoch to its last."""
+    return make_run(*[99 + points] * 6, **other)
+
+
+def test_the_difference_of_two_stages_is_paired_by_seed():
+    """The seeds spread widely, but every one of them gains the same: the interval is narrow."""
+    before = Runs("a", [shifted(points, seed=seed) for seed, points in enumerate((0.0, 0.2, 0.4))])
+    after = Runs("b", [shifted(points + 0.1, seed=seed) for seed, points in enumerate((0.0, 0.2, 0.4))])
+    difference, low, high = tables.step(before, after)
+    assert difference == pytest.approx(0.1) and high - low == pytest.approx(0, abs=1e-9)
+
+
+def test_the_interval_is_students():
+    before = Runs("a", [shifted(0, seed=seed) for seed in range(3)])
+    after = Runs("b", [shifted(points, seed=seed) for seed, points in enumerate((0.0, 0.1, 0.2))])
+    difference, low, high = tables.step(before, after)
+    assert (high - low) / 2 == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
+    assert difference == pytest.approx(0.1)
+    assert tables.verdict(low, high) == "not distinguishable"
+
+
+def test_seeds_that_only_one_stage_has_are_left_out_of_the_difference():
+    before = Runs("a", [shifted(0, seed=0)])
+    after = Runs("b", [shifted(0.1, seed=0), shifted(5, seed=1)])
+    assert tables.step(before, after)[0] == pytest.approx(0.1)
+
+
+def test_a_single_seed_is_given_no_interval():
+    results = [Runs(stage, [shifted(0, stage=stage)]) for stage in ("01_skeleton", "02_batchnorm")]
+    assert "needs two seeds" in "\n".join(tables.steps(results))
+
+
+def test_the_words_follow_the_interval():
+    assert [tables.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
+        "better",
+        "worse",
+        "not distinguishable",
+    ]
+
+
+def test_digits_that_every_seed_gets_wrong_are_counted():
+    runs = Runs("06", [make_run(seed=seed, wrong=[1, 2, 3 + seed]) for seed in (0, 1)])
+    text = tables.errors([runs])[0]
+    assert "3 to 3 of 10,000" in text and "; 2 of them are wrong in all 2 seeds" in text
+
+
+def test_figures_are_means_over_seeds():
+    runs = Runs("06", [shifted(0.0, seed=0), shifted(0.2, seed=1)])
+    assert runs.last_five == pytest.approx(mean((99.0, 99.2)))
+    assert tables.plus_minus(tables.means(runs)) == "99.100 ± 0.141"
