@@ -30,7 +30,13 @@ from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
 SEEDS = (0, 1)
-MILD = Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5)
+AMOUNTS = {
+    "none": Augment(),
+    "mild: 8°, 1 pixel, 8 %, 5° of shear": Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5),
+    "medium: 10°, 1.5 pixels, 12 %, 8°": Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8),
+    "strong: 12°, 2 pixels, 16 %, 10°": Augment(rotation=12, shift_x=2, shift_y=2, scale=0.16, shear=10),
+}
+MEDIUM = AMOUNTS["medium: 10°, 1.5 pixels, 12 %, 8°"]
 WARM = [0, 0.1], [0.05, 1]  # the rate rises during the first tenth of the steps
 HEIGHTS: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -57,7 +63,7 @@ class Recipe:
     dropout: float = 0.0
     dropout_everywhere: bool = False
     head: str = "GAP, FC"
-    augment: Augment = MILD
+    augment: Augment = MEDIUM
     learning_rate: float = 0.2
     weight_decay: float = 0.0
     batch_size: int = 64
@@ -78,6 +84,7 @@ QUESTIONS: dict[str, dict[str, Recipe]] = {
         str(rate): replace(BARE, learning_rate=rate, norm=False) for rate in (0.02, 0.05, 0.1)
     },
     "Constant rate, stages 2 to 5": {str(rate): replace(BARE, learning_rate=rate) for rate in (0.02, 0.05, 0.1)},
+    "Augmentation": {name: replace(LAST, augment=augment) for name, augment in AMOUNTS.items()},
     "Widths": {
         " ".join(map(str, widths)): replace(LAST, widths=widths)
         for widths in ((8, 8, 10, 12, 12, 14), (8, 8, 10, 12, 12, 16), (6, 8, 10, 12, 14, 14), (8, 8, 8, 10, 10, 12))
