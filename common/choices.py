@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -29,7 +28,7 @@ from common.runtime import environment, seed_everything
 from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 AMOUNTS = {
     "none": Augment(),
     "mild: 8°, 1 pixel, 8 %, 5° of shear": Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5),
@@ -139,11 +138,20 @@ def train(recipe: Recipe, seed: int) -> None:
     write_metrics(FOLDER, run)
 
 
-def answer(jobs: int, seeds: tuple[int, ...] = SEEDS) -> str:
+def planned() -> list[tuple[Recipe, int]]:
+    """All runs that the questions ask for, each once."""
+    recipes = dict.fromkeys(recipe for answers in QUESTIONS.values() for recipe in answers.values())
+    return [(recipe, seed) for seed in SEEDS for recipe in recipes]
+
+
+def is_missing(recipe: Recipe, seed: int) -> bool:
+    """Whether a run has no metrics file."""
+    return not metrics_path(FOLDER, recipe.key, seed).exists()
+
+
+def answer(jobs: int) -> str:
     """Make the runs that are missing, `jobs` at a time; write and return the tables."""
-    recipes = list(dict.fromkeys(recipe for answers in QUESTIONS.values() for recipe in answers.values()))
-    wanted = [(recipe, seed) for seed in seeds for recipe in recipes]
-    missing = [(recipe, seed) for recipe, seed in wanted if not metrics_file(recipe, seed).exists()]
+    missing = [(recipe, seed) for recipe, seed in planned() if is_missing(recipe, seed)]
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started now
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
         for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
@@ -164,31 +172,31 @@ def attempt(recipe: Recipe, seed: int) -> None:
     print(f"{recipe}, seed {seed}: {ending}", flush=True)
 
 
-def metrics_file(recipe: Recipe, seed: int) -> Path:
-    """Where the metrics file of a run lies."""
-    return metrics_path(FOLDER, recipe.key, seed)
-
-
 def tables() -> str:
     """A table a question, from the runs that are there."""
+    there = [run for run in planned() if not is_missing(*run)]
     lines = [
         "# Choices",
         "",
-        "Each was made on 10,000 images held out of the training set, with 50,000 to train on. The test set",
-        "had no part in it.",
-        "`./run_all.sh --choices` makes the runs that are missing, and these tables.",
+        "Each is made on 10,000 images held out of the training set, with 50,000 to train on; the test set has no part"
+        f" in it. {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes the"
+        " others, which takes hours, and brings these tables up to date.",
     ]
     for question, answers in QUESTIONS.items():
-        lines += ["", f"## {question}", "", "| | parameters | seeds | last five, % | lowest | loss | clean train, % |"]
-        lines.append("|---|---:|---:|---:|---:|---:|---:|")
-        lines += [row(name, load_runs(FOLDER, recipe.key)) for name, recipe in answers.items()]
+        rows = [row(name, runs) for name, recipe in answers.items() if (runs := load_runs(FOLDER, recipe.key))]
+        if rows:
+            lines += [
+                "",
+                f"## {question}",
+                "",
+                "| | parameters | seeds | last five, % | lowest | loss | clean train, % |",
+            ]
+            lines += ["|---|---:|---:|---:|---:|---:|---:|", *rows]
     return "\n".join(lines) + "\n"
 
 
 def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
-    if not runs:
-        return f"| {name} | | not run | | | | |"
     low = min(min(last_five(run)) for run in runs)
     loss = runs.over(lambda run: mean(epoch["test_loss"] for epoch in run["history"][-5:]))
     figures = f"{runs.last_five:.3f} | {low:.2f} | {loss:.4f} | {runs.clean:.2f}"

@@ -100,24 +100,27 @@ def tried(monkeypatch, tmp_path):
     return asked
 
 
-def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path):
-    text = choices.answer(jobs=1, seeds=(0, 1))
+def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path, monkeypatch):
+    monkeypatch.setattr(choices, "SEEDS", (0, 1))
+    text = choices.answer(jobs=1)
     assert "| low | 10 | 2 | 99.050 | 99.00 | 0.0300 | 99.50 |" in text
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
-    choices.answer(jobs=1, seeds=(0, 1))
+    choices.answer(jobs=1)
     assert len(tried) == 2
 
 
-def test_what_was_not_run_is_said_to_be_so(tried):
-    assert "not run" in choices.tables()
+def test_the_tables_tell_how_much_of_the_plan_was_run(tried):
+    text = choices.tables()
+    assert "0 of the 3 runs" in text and "## Rate" not in text
 
 
-def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch):
+def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch, capsys):
     def diverge(recipe, seed):
         raise DivergedError("epoch 1, loss is nan at step 3")
 
     monkeypatch.setattr(choices, "train", diverge)
-    assert "not run" in choices.answer(jobs=1, seeds=(0,))
+    assert "0 of the 3 runs" in choices.answer(jobs=1)
+    assert "loss is nan" in capsys.readouterr().out
 
 
 def test_the_committed_tables_are_those_of_the_committed_runs():
