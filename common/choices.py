@@ -75,6 +75,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
+HEAD = "| | parameters | seeds | last five, % | lowest | loss | clean train, % |"
 LAST = Recipe()
 BARE = replace(LAST, augment=Augment(), schedule="constant", learning_rate=0.02)
 # What each question is asked about, and the answers that were tried.
@@ -179,19 +180,13 @@ def tables() -> str:
         "# Choices",
         "",
         "Each is made on 10,000 images held out of the training set, with 50,000 to train on; the test set has no part"
-        f" in it. {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes the"
-        " others, which takes hours, and brings these tables up to date.",
+        f" in it. {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes"
+        " the others, which takes hours, and brings these tables up to date.",
     ]
     for question, answers in QUESTIONS.items():
         rows = [row(name, runs) for name, recipe in answers.items() if (runs := load_runs(FOLDER, recipe.key))]
         if rows:
-            lines += [
-                "",
-                f"## {question}",
-                "",
-                "| | parameters | seeds | last five, % | lowest | loss | clean train, % |",
-            ]
-            lines += ["|---|---:|---:|---:|---:|---:|---:|", *rows]
+            lines += ["", f"## {question}", "", HEAD, "|---|---:|---:|---:|---:|---:|---:|", *rows]
     return "\n".join(lines) + "\n"
 
 
