@@ -82,7 +82,7 @@ def fit(
     """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
 
     `clean_loader` has the training images as they are. It is read after the first, every fifth and the last epoch:
-    as it is as long as the training set, every epoch would make the whole run a fifth longer.
+    it is as long as the training set, and after every epoch would make a run a good quarter longer.
     """
     history = []
     for epoch in range(1, epochs + 1):
