@@ -76,7 +76,7 @@ def label_accuracy(axes: Axes, x: str) -> None:
 
 def accuracy_height(accuracy: Any) -> Any:
     """How high percentages lie; a tenth is added to the error, or 100 % would lie infinitely high."""
-    return -np.log(100.1 - accuracy)
+    return -np.log(np.maximum(100.1 - accuracy, 1e-3))  # axes ask beyond their ends, too
 
 
 class AccuracyLocator(Locator):
