@@ -143,6 +143,15 @@ def test_a_1x1_before_the_average_is_a_linear_layer_behind_it():
         torch.testing.assert_close(one, other)
 
 
+def test_a_seed_gives_both_heads_the_same_first_weights():
+    networks = []
+    for stage in ("03_dropout", "04_gap_fc"):
+        torch.manual_seed(0)
+        networks.append(network(stage).eval())
+    images = torch.randn(8, 1, 28, 28)
+    torch.testing.assert_close(*(net(images) for net in networks))
+
+
 def recorded() -> list[Path]:
     return sorted((ROOT / "outputs").glob("[0-9][0-9]_*.ipynb"))
 
