@@ -183,6 +183,12 @@ def test_a_gzipped_file_is_refused_by_name_if_it(kind, outside, folder):
     assert str(path) in refusal()
 
 
+def test_a_gzipped_file_that_is_none_behind_its_header_is_refused_by_name(folder):
+    (folder / LABELS).unlink()
+    (folder / f"{LABELS}.gz").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 50)
+    assert f"{LABELS}.gz" in refusal()
+
+
 def test_two_files_swapped_are_refused(folder):
     (folder / "t10k-images-idx3-ubyte").rename(folder / "aside")
     (folder / IMAGES).rename(folder / "t10k-images-idx3-ubyte")
@@ -301,7 +307,7 @@ def send_chunk_and_drop(mirror: Mirror, content: bytes) -> None:
 def send_endlessly(mirror: Mirror, content: bytes, pause: float = 0.0) -> None:
     mirror.send_response(200)
     mirror.end_headers()
-    for _ in range(100_000):
+    for _ in range(600):  # half a minute, with that pause
         try:
             mirror.wfile.write(b"\0" * (1 if pause else 65536))
         except OSError:  # the other side has heard enough
@@ -357,12 +363,19 @@ def test_a_broken_file_in_the_cache_is_named_and_neither_passed_over_nor_replace
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_the_second_mirror_helps_where_the_first_one_sends(bad, serve):
     serve(bad, good)
-    one = mnist.FILES[1]
+    one = mnist.FILES[0]
     started = time.monotonic()
     mnist.download(one, cached())
     assert time.monotonic() - started < 20
-    assert [path.name for path in cached().iterdir()] == [f"{LABELS}.gz"]
-    assert mnist.read_verified(cached() / f"{LABELS}.gz", one) == CONTENTS[LABELS]
+    assert [path.name for path in cached().iterdir()] == [f"{IMAGES}.gz"]
+    assert mnist.read_verified(cached() / f"{IMAGES}.gz", one) == CONTENTS[IMAGES]
+
+
+def test_a_mirror_that_never_ends_does_not_fill_the_disk(serve, tmp_path):
+    serve(send_endlessly)
+    with pytest.raises(OSError, match="too much"):
+        mnist.fetch(f"{mnist.MNIST.mirrors[0]}{IMAGES}.gz", tmp_path / "part", limit=100_000)
+    assert (tmp_path / "part").stat().st_size < 200_000
 
 
 @pytest.mark.parametrize("bad", [BAD["not found"], BAD["half of it"], BAD["not even HTTP"], BAD["another file"]])
