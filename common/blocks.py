@@ -20,9 +20,10 @@ def conv_block(
     norm: bool = True,
     dropout: float = 0.0,
     pool: bool = False,
+    padding: int = 0,
 ) -> nn.Sequential:
     """Convolution, then (each if asked for) 2×2 max-pooling, batch norm, ReLU and dropout."""
-    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, bias=not norm)]
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, padding=padding, bias=not norm)]
     if pool:  # before norm and ReLU: max and ReLU commute, and they then have a quarter of the pixels to do
         layers.append(nn.MaxPool2d(2))
     if norm:  # its shift replaces the bias of the convolution

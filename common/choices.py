@@ -46,6 +46,11 @@ HEIGHTS: dict[str, Callable[[float], float]] = {
     "settle 0.7": lambda done: np.interp(done, [0, 0.1, 0.7, 1], [0.05, 1, 0.04, 0]),
     "settle 0.8": lambda done: np.interp(done, [0, 0.1, 0.8, 1], [0.05, 1, 0.04, 0]),
 }
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "ReLU": lambda: nn.ReLU(inplace=True),
+    "leaky ReLU": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "SiLU": nn.SiLU,
+}
 HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
     "GAP, FC": lambda channels, side: [GlobalAveragePool(), nn.Linear(channels, 10)],
     "1×1, GAP": lambda channels, side: [nn.Conv2d(channels, 10, 1), GlobalAveragePool()],
@@ -58,6 +63,10 @@ class Recipe:
     """All that makes a run but its seed."""
 
     widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    padded: tuple[int, ...] = ()  # numbers of the blocks whose convolution is padded
+    pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
+    separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
+    activation: str = "ReLU"
     norm: bool = True
     dropout: float = 0.0
     dropout_everywhere: bool = False
@@ -68,6 +77,7 @@ class Recipe:
     batch_size: int = 64
     schedule: str = "settle 0.7"
     epochs: int = 15
+    channels_last: bool = True
 
     @property
     def key(self) -> str:
@@ -99,13 +109,33 @@ QUESTIONS: dict[str, dict[str, Recipe]] = {
 
 
 def network(recipe: Recipe) -> nn.Sequential:
-    """The network of a recipe, from the blocks that the notebooks use; it pools in the second one."""
+    """The network of a recipe, from the blocks that the notebooks use."""
     blocks, channels, side = [], 1, 28
     for number, width in enumerate(recipe.widths, 1):
-        drops, pools = recipe.dropout_everywhere or number == len(recipe.widths), number == 2
-        blocks.append(conv_block(channels, width, norm=recipe.norm, dropout=recipe.dropout * drops, pool=pools))
-        channels, side = width, (side - 2) // (1 + pools)
+        drops, pools = recipe.dropout_everywhere or number == len(recipe.widths), number in recipe.pooled
+        padding = int(number in recipe.padded)
+        block = conv_block(
+            channels, width, norm=recipe.norm, dropout=recipe.dropout * drops, pool=pools, padding=padding
+        )
+        if number in recipe.separable:
+            block = separated(channels, width, padding, block)
+        blocks.append(activated(block, recipe.activation))
+        channels, side = width, (side - 2 + 2 * padding) // (1 + pools)
     return nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
+
+
+def separated(channels: int, width: int, padding: int, block: nn.Sequential) -> nn.Sequential:
+    """A block that sees each channel alone and mixes them afterwards, in place of one that does both at once."""
+    alone = nn.Conv2d(channels, channels, 3, padding=padding, groups=channels, bias=False)
+    return nn.Sequential(
+        alone, nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, width, 1, bias=False), *block[1:]
+    )
+
+
+def activated(block: nn.Sequential, name: str) -> nn.Sequential:
+    """The block with another activation than ReLU."""
+    layers = [ACTIVATIONS[name]() if isinstance(layer, nn.ReLU) else layer for layer in block]
+    return nn.Sequential(*layers)
 
 
 def train(recipe: Recipe, seed: int) -> None:
@@ -114,11 +144,14 @@ def train(recipe: Recipe, seed: int) -> None:
     digits = load_digits("mnist", "validation")
     seed_everything(seed)
     net = network(recipe)
+    if recipe.channels_last:
+        net = net.to(memory_format=torch.channels_last)
     augment = recipe.augment if any(vars(recipe.augment).values()) else None
     train_loader = Batches(*digits.train, recipe.batch_size, seed, augment)
-    clean_loader, held_out = (Batches(*half, 500) for half in (digits.train, digits.test))
+    clean_loader, held_out = (Batches(*half, 200) for half in (digits.train, digits.test))
     weights = net.parameters()
-    optimizer = torch.optim.SGD(weights, recipe.learning_rate, 0.9, weight_decay=recipe.weight_decay, nesterov=True)
+    decay = recipe.weight_decay
+    optimizer = torch.optim.SGD(weights, recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=True)
     steps, height = recipe.epochs * len(train_loader), HEIGHTS[recipe.schedule]
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: height(step / steps))
     history = fit(net, train_loader, held_out, clean_loader, optimizer, recipe.epochs, scheduler)
