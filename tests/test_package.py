@@ -16,8 +16,10 @@ ALLOWED = {
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
     "runs": {"files"},  # writes metrics, whole
-    "report": {"runs"},  # tells of a run and those beside it
-    "tables": {"runs"},  # shows their figures
+    "intervals": {"runs"},  # tells two sets of them apart
+    "recipes": {"batches", "blocks"},  # what they are made of
+    "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it
+    "tables": {"runs", "intervals"},  # shows their figures
 }
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
