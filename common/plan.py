@@ -30,6 +30,7 @@ WITHOUT_INFLUENCE = {
     "runs",
     "summary",
     "tables",
+    "weights",
 }
 
 

@@ -78,9 +78,9 @@ def choices_text(stage: str) -> str:
     return "\n\n".join(
         [
             "## What was tried",
-            "By runs on 50,000 training images, judged on the 10,000 others; the test set has no part in it. Accuracy is"
-            " the mean of the last five epochs, ± standard deviation over the seeds; *swing* is from the lowest to the"
-            " highest of the five. In bold what was taken. [All choices](../outputs/choices/README.md)",
+            "By runs on 50,000 training images, judged on the 10,000 others; the test set has no part in it."
+            " Accuracy is the mean of the last five epochs, ± standard deviation over the seeds; *swing* is from the"
+            " lowest to the highest of the five. In bold what was taken. [All choices](../outputs/choices/README.md)",
             choices.of_stage(stage) or "No run of it is recorded yet.",
         ]
     )

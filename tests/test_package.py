@@ -20,6 +20,7 @@ ALLOWED = {
     "recipes": {"batches", "blocks"},  # what they are made of
     "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it
     "tables": {"runs", "intervals"},  # shows their figures
+    "weights": {"files", "runs"},  # writes them beside the metrics
 }
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
