@@ -22,8 +22,7 @@ def describe(
     rows: list,
     history: list[dict],
     hyperparameters: dict,
-    wrong: list[int],
-    taken_for: list[int],
+    mistakes: dict[str, list[int]],
     environment: dict,
 ) -> dict:
     """All that a metrics file says of a run."""
@@ -40,8 +39,7 @@ def describe(
         "hyperparameters": hyperparameters,
         "receptive_field": max(row.r_out for row in rows if row.operation.startswith("Conv2d")),
         "seconds": sum(row["seconds"] for row in history),
-        "wrong": wrong,
-        "taken_for": taken_for,
+        **mistakes,
         "history": history,
     }
 
