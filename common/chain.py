@@ -91,9 +91,9 @@ def summarise(folder: Path) -> str:
 
 def summarise_systems(folder: Path) -> str:
     """The same for the published systems."""
-    from common import verdicts
+    from common import systems
 
-    return verdicts.summarise(folder)
+    return systems.summarise(folder)
 
 
 def make_executor(jobs: int) -> Executor:

@@ -32,6 +32,7 @@ WITHOUT_INFLUENCE = {
     "requirements",
     "runs",
     "summary",
+    "systems",
     "tables",
     "verdicts",
     "weights",

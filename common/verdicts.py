@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from common import tables
 from common.intervals import T, end, in_words, step
-from common.published import SYSTEMS, System
+from common.published import AT_TARGET, SYSTEMS, System
 from common.runs import MNIST, TARGET, Runs
 
 MISSING = "not run yet"
@@ -19,13 +19,12 @@ def table(head: str, rows: list[list[str]]) -> list[str]:
     return [f"| {head} |", "|---|" + "---:|" * (columns - 1), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def verdicts(results: dict[str, Runs]) -> list[str]:
-    """A row a system: what was published, what came of it here, and whether they agree."""
+def verdicts(results: dict[str, Runs], last: Runs | None = None) -> list[str]:
+    """A row a system: what was published, what came of it here, and whether they agree; and our last stage."""
     head = "system | parameters, published | here | best, published | here | last five, published | here | reproduced"
     rows = [verdict_row(name, SYSTEMS[name], runs) for name, runs in results.items()]
-    last = load_runs(RECORDED, SERIES[-1])
     if last:
-        name = f"**[this series](../../notebooks/{SERIES[-1]}.ipynb)**, last stage"
+        name = f"**[this series](../../notebooks/{last.stage}.ipynb)**, last stage"
         rows.append([name, "–", f"{last.parameters:,}", "–", told(last, best), "–", told(last, end), "–"])
     return table(head, rows)
 
@@ -33,7 +32,7 @@ def verdicts(results: dict[str, Runs]) -> list[str]:
 def verdict_row(name: str, system: System, runs: Runs) -> list[str]:
     """A system in the table; its name leads to the executed notebook."""
     return [
-        f"[{name}]({name}.ipynb), {system.what}{' †' if system.own else ''}" if runs else f"{name}, {system.what}",
+        f"{f'[{name}]({name}.ipynb)' if runs else name}, {system.what}{' †' if system.own else ''}",
         system.stated,
         f"{system.parameters:,}",
         f"{system.best:.2f}" if system.best else "–",
@@ -111,7 +110,7 @@ def train(results: dict[str, Runs]) -> list[str]:
 
 def rates(results: dict[str, Runs]) -> list[str]:
     """D5 from either rate."""
-    rows = [["published", f"{SYSTEMS['D5-0.02'].best:.2f}", "–", f"{published.AT_TARGET}"]]
+    rows = [["published", f"{SYSTEMS['D5-0.02'].best:.2f}", "–", f"{AT_TARGET}"]]
     for name in ("D5-0.02", "D5-0.2"):
         runs = results[name]
         rows.append([name, told(runs, best), told(runs, end), told(runs, at_target)])
