@@ -88,7 +88,7 @@ def test_a_stated_count_is_met_by_all_but_a_and_d2():
 def test_a_says_6k_and_has_8120_weights_in_its_convolutions():
     convolutions = [layer for layer in NETS["A-pad0"]().modules() if isinstance(layer, nn.Conv2d)]
     assert sum(layer.weight.numel() for layer in convolutions) == 8_120
-    assert "convolutions alone are 8,120" in PAGE_TEXT
+    assert "A says 6k, where the weights of its convolutions alone are 8,120" in PAGE_TEXT
 
 
 def test_d2_is_d1_and_two_weights_a_channel_so_both_cannot_have_13160():
@@ -147,7 +147,7 @@ def test_a_trains_like_the_last_stage():
     assert {name: asked[name] for name in ("batch_size", "epochs", "learning_rate")}.items() <= asdict(recipe).items()
     assert recipe.augment == {name: asked[name.partition("_")[0]] for name in recipe.augment}
     assert f"[0, {asked['warmup']}, {asked['settle']}, 1], [0.05, 1, 0.04, 0]" in source("fit")
-    assert f'"norm relu drop", {asked["dropout"]})' in source("a")
+    assert f'"norm relu drop", {asked["dropout"]}, ' in source("a")
 
 
 def test_a_rate_that_is_not_given_is_that_of_the_first_stages_in_proportion_to_the_batch():
