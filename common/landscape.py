@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from common import canvas
 
-WIDTH = 190  # parameters between points of the same count, which are set side by side
+WIDTH = 90  # parameters between points of the same count, which are set side by side
 STYLES = (
     {"marker": "o", "color": canvas.VERMILION, "markerfacecolor": "white"},
     {"marker": "s", "color": "0.45", "markerfacecolor": "white"},
