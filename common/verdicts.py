@@ -64,7 +64,7 @@ def verdict(system: System, runs: Runs) -> str:
     if not system.best:
         return "no figure published"
     if len(runs) < ENOUGH:
-        return f"needs {ENOUGH} seeds"
+        return f"takes {ENOUGH} seeds, {len(runs)} so far"
     stated, figure = (mean(system.last_five), end) if system.last_five else (system.best, best)
     low, high = reach([figure(run) for run in runs])
     return "yes" if low <= stated <= high else "no, it was higher" if stated > high else "no, it was lower"

@@ -257,7 +257,7 @@ def seeds(*accuracies: float, **other) -> Runs:
     ("runs", "words"),
     [
         (seeds(), "not run yet"),
-        (seeds(99.0, 99.1), "needs 3 seeds"),
+        (seeds(99.0, 99.1), "takes 3 seeds, 2 so far"),
         (seeds(99.0, 99.05, 99.1), "yes"),
         (seeds(98.0, 98.05, 98.1), "no, it was higher"),
         (seeds(99.5, 99.55, 99.6), "no, it was lower"),
