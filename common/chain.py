@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from common import InputError
+from common.appendix import is_recorded, plan_systems
 from common.cli import Options, from_caller, read_options
 from common.execution import Outcome, Task, execute, is_done
 from common.files import write_whole
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
         options = read_options(arguments, root)
-        return run_series(options, root) if options.task == "series" else run_other(options, root)
+        return (run_series if options.task in ("series", "published") else run_other)(options, root)
     except InputError as problem:
         print("run_all:", " ".join(str(problem).split()), file=sys.stderr)
         return 2
@@ -37,18 +38,20 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 def run_series(options: Options, root: Path) -> int:
     """Check, run, summarise, and record what is the full series."""
     dataset = prepare(options)
-    tasks = plan(options, dataset, root)
+    published = options.task == "published"
+    tasks = (plan_systems if published else plan)(options, dataset, root)
+    is_there = is_recorded if published else is_done
     folder = tasks[0].folder
     for task in tasks:
         refuse_smaller(task)
     with sole_use(folder):
-        todo = [task for task in tasks if options.fresh or not is_done(task)]
+        todo = [task for task in tasks if options.fresh or not is_there(task)]
         jobs = options.jobs or max(1, min(len(todo), cores()))
         print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {jobs} at a time")
         print(f"Results: {shown(folder)}", flush=True)
         failed = [outcome for outcome in run(todo, make_executor(jobs)) if outcome.error]
-        if seeds_in(folder):
-            print(f"\n{summarise(folder)}")
+        if published or seeds_in(folder):
+            print(f"\n{(summarise_systems if published else summarise)(folder)}")
         for outcome in failed:
             print(f"run_all: {describe(outcome)}", file=sys.stderr)
         if is_full_series(options, dataset) and not failed:
@@ -62,6 +65,7 @@ def run_other(options: Options, root: Path) -> int:
 
     if options.task == "rewrite":
         print(summarise(root / "outputs"))
+        print(summarise_systems(root / "outputs" / "published"))
         return 0
     prepare(options)
     print(choices.answer(options.jobs or cores()))
@@ -83,6 +87,13 @@ def summarise(folder: Path) -> str:
     from common import summary
 
     return summary.summarise(folder)
+
+
+def summarise_systems(folder: Path) -> str:
+    """The same for the published systems."""
+    from common import systems
+
+    return systems.summarise(folder)
 
 
 def make_executor(jobs: int) -> Executor:

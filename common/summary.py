@@ -159,6 +159,11 @@ def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
         "loss": tables.loss(results),
         "errors": tables.errors(results),
     }
+    fill(path, parts)
+
+
+def fill(path: Path, parts: dict[str, list[str]]) -> None:
+    """Write lines between the marks that a page has for them."""
     text = path.read_text(encoding="utf-8")
     for name, lines in parts.items():
         start, end = f"<!-- {name}: written by run_all.sh -->", f"<!-- end of {name} -->"
