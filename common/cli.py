@@ -17,6 +17,7 @@ SMOKE = {"epochs": 1, "images": 2000}
 OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
 ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
 OTHER_TASKS = {
+    "benchmark": "instead: measure how fast the series trains, beside the conventional pipeline (10 minutes)",
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }
@@ -35,7 +36,7 @@ class Options:
     minutes: float | None
     out: Path | None
     fresh: bool
-    task: str  # "series", or what is done in its place: "choices", "rewrite"
+    task: str  # "series", or what is done in its place: "benchmark", "choices", "rewrite"
 
 
 def read_options(arguments: list[str] | None, root: Path) -> Options:

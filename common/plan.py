@@ -26,6 +26,7 @@ WITHOUT_INFLUENCE = {
     "report",
     "requirements",
     "runs",
+    "speed",
     "summary",
     "tables",
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from common import REPOSITORY, InputError, plots, report, tables
+from common import REPOSITORY, InputError, plots, report, speed, tables
 from common.files import write_whole
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
 
@@ -128,6 +128,7 @@ def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results),
+        "speed": speed.section(folder / "benchmark.json"),
     }
     text = path.read_text(encoding="utf-8")
     for name, lines in parts.items():

@@ -17,6 +17,7 @@ ALLOWED = {
     "plots": {"canvas"},  # draws on it
     "runs": {"files"},  # writes metrics, whole
     "report": {"runs"},  # tells of a run and those beside it
+    "speed": {"canvas"},  # draws on it
     "tables": {"runs"},  # shows their figures
 }
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
