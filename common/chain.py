@@ -14,7 +14,7 @@ import psutil
 
 from common import InputError
 from common.appendix import is_recorded, plan_systems
-from common.cli import Options, from_caller, read_options
+from common.cli import SMOKE, Options, from_caller, read_options
 from common.execution import Outcome, Task, execute, is_done
 from common.files import write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
@@ -67,9 +67,24 @@ def run_other(options: Options, root: Path) -> int:
         print(summarise(root / "outputs"))
         print(summarise_systems(root / "outputs" / "published"))
         return 0
-    prepare(options)
+    dataset = prepare(options)
+    if options.task == "benchmark":
+        run_benchmark(dataset, SMOKE.items() <= options.parameters.items(), root / "outputs")
+        return 0
     print(choices.answer(options.jobs or cores()))
     return 0
+
+
+def run_benchmark(dataset: str, smoke: bool, outputs: Path) -> None:
+    """Measure, show the table, and bring the README up to a record of the full benchmark."""
+    from benchmarks import benchmark
+    from common import speed
+
+    record = benchmark.run(dataset, outputs, smoke)
+    print("\n".join(speed.section(record)))
+    if record.parent == outputs:
+        summarise(outputs)
+    print(f"Written to {shown(record)}")
 
 
 def prepare(options: Options) -> str:

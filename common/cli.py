@@ -19,6 +19,7 @@ ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
 APPENDIX = Path("notebooks", "appendix", "published_systems.ipynb")
 OTHER_TASKS = {
     "published": "instead: the published systems, with seeds 0 1 2; one of them by -p system NAME",
+    "benchmark": "instead: measure how fast the series trains, beside the conventional pipeline (10 minutes)",
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }

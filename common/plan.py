@@ -31,6 +31,7 @@ WITHOUT_INFLUENCE = {
     "report",
     "requirements",
     "runs",
+    "speed",
     "summary",
     "systems",
     "tables",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from common import REPOSITORY, InputError, choices, plots, report, tables
+from common import REPOSITORY, InputError, choices, plots, report, speed, tables
 from common.data import CACHE, load_digits
 from common.files import write_whole
 from common.mnist import is_at_hand
@@ -158,6 +158,7 @@ def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results),
+        "speed": speed.section(folder / "benchmark.json"),
     }
     fill(path, parts)
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "intervals": {"runs"},  # tells two sets of them apart
     "recipes": {"batches", "blocks"},  # what they are made of
     "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it
+    "speed": {"canvas"},  # draws on it
     "tables": {"runs", "intervals"},  # shows their figures
     "verdicts": {"runs", "intervals", "tables", "published"},  # and holds them against those of others
     "weights": {"files", "runs"},  # writes them beside the metrics
