@@ -89,7 +89,7 @@ HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
 class Recipe:
     """All that makes a run but its seed."""
 
-    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    widths: tuple[int, ...] = (8, 8, 12, 14, 16, 16)
     padded: tuple[int, ...] = ()  # numbers of the blocks whose convolution is padded
     pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
     separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
@@ -166,7 +166,7 @@ def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
 
 BARE = replace(PLAIN, norm=False, dropout=0.0)
 BODY = replace(LAST, dropout=0.0)  # what the body is asked with: all that the last stage has but dropout
-SIZES = ((8, 8, 10, 12, 12, 14), (6, 8, 10, 12, 12, 16), (8, 8, 8, 10, 10, 12))
+SIZES = ((8, 8, 12, 14, 16, 16), (8, 8, 10, 12, 12, 14), (8, 8, 8, 10, 10, 12))
 PADDINGS = {"none": (), "first block": (1,), "third block": (3,), "first and third block": (1, 3)}
 QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
@@ -174,13 +174,13 @@ QUESTIONS = [
         "01_skeleton",
         "Widths, in the last stage but for its dropout",
         {" ".join(map(str, widths)): replace(BODY, widths=widths) for widths in SIZES},
-        "8 8 10 12 12 14",
+        "8 8 12 14 16 16",
     ),
     Question(
         "01_skeleton",
         "Padding, in the last stage but for its dropout",
         {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
-        "first and third block",
+        "none",
     ),
     Question(
         "01_skeleton",
@@ -209,7 +209,7 @@ QUESTIONS = [
         {
             "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
             "GAP, FC": PLAIN,
-            "flatten, FC (widths 8 8 10 10 10 4)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 10, 10, 10, 4)),
+            "flatten, FC (widths 8 8 12 14 16 8)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 8)),
         },
         "GAP, FC",
     ),
