@@ -50,6 +50,8 @@ class Elastic(Augment):
 
 
 MEDIUM = Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8)
+UNSHIFTED = replace(MEDIUM, shift_x=0, shift_y=0)
+BENT = Elastic(*list(vars(MEDIUM).values()), bend=1.0)
 AMOUNTS = {
     "none": Augment(),
     "rotation alone, 10°": Augment(rotation=10),
@@ -151,7 +153,8 @@ PLAIN = replace(CONSTANT, augment=Augment())
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked, in the stage that it belongs to, and the answers that were tried; `taken` is the one chosen."""
+    """What was asked, in the stage that it belongs to, and the answers that were tried; `taken` is the one chosen, if
+    any was."""
 
     stage: str
     text: str
@@ -166,26 +169,72 @@ def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
 
 BARE = replace(PLAIN, norm=False, dropout=0.0)
 BODY = replace(LAST, dropout=0.0)  # what the body is asked with: all that the last stage has but dropout
-SIZES = ((8, 8, 12, 14, 16, 16), (8, 8, 10, 12, 12, 14), (8, 8, 8, 10, 10, 12))
-PADDINGS = {"none": (), "first block": (1,), "third block": (3,), "first and third block": (1, 3)}
+NARROW = replace(BODY, widths=(8, 8, 10, 12, 12, 14))  # the body that most of it was first asked with
+PADDED = replace(NARROW, padded=(1, 3))
+THRICE = replace(BODY, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
+PADDINGS = {
+    "none": (),
+    "first block": (1,),
+    "third block": (3,),
+    "first and third block": (1, 3),
+    "first, second and third block": (1, 2, 3),
+}
 QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
     Question(
         "01_skeleton",
         "Widths, in the last stage but for its dropout",
-        {" ".join(map(str, widths)): replace(BODY, widths=widths) for widths in SIZES},
+        {
+            "8 8 12 14 16 16": BODY,
+            "8 8 10 12 12 14": NARROW,
+            "6 8 10 12 14 16": replace(BODY, widths=(6, 8, 10, 12, 14, 16)),
+            "8 10 16 32 32 32, the last four separable": replace(
+                BODY, widths=(8, 10, 16, 32, 32, 32), separable=(3, 4, 5, 6)
+            ),
+            "8 8 18 18 18 18, the last three with one convolution": THRICE,
+            "8 8 16 16 16 16, the last three with one convolution": replace(
+                BODY, widths=(8, 8, 16, 16, 16, 16), shared=(5, 6)
+            ),
+        },
         "8 8 12 14 16 16",
     ),
     Question(
         "01_skeleton",
-        "Padding, in the last stage but for its dropout",
-        {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
+        "Padding, likewise, widths 8 8 10 12 12 14",
+        {name: replace(NARROW, padded=padded) for name, padded in PADDINGS.items()},
         "none",
     ),
     Question(
         "01_skeleton",
-        "Activation, in the last stage but for its dropout",
-        vary(BODY, "activation", ("ReLU", "leaky ReLU")),
+        "Fewer parameters, and combinations, likewise",
+        {
+            "6 8 10 12 12 16, padded": replace(PADDED, widths=(6, 8, 10, 12, 12, 16)),
+            "8 8 8 10 10 12, padded": replace(PADDED, widths=(8, 8, 8, 10, 10, 12)),
+            "8 8 8 10 10 12, padded, leaky ReLU": replace(
+                PADDED, widths=(8, 8, 8, 10, 10, 12), activation="leaky ReLU"
+            ),
+            "8 8 10 12 12 14, padded, leaky ReLU": replace(PADDED, activation="leaky ReLU"),
+            "8 8 16 24 24 24, the last four separable, padded, leaky ReLU": replace(
+                PADDED, widths=(8, 8, 16, 24, 24, 24), separable=(3, 4, 5, 6), activation="leaky ReLU"
+            ),
+            "8 8 18 18 18 18 18, the last four with one convolution": replace(
+                BODY, widths=(8, 8, 18, 18, 18, 18, 18), shared=(5, 6, 7), padded=(5, 6)
+            ),
+            "8 8 18 18 18 18, the last three with one convolution, images not shifted": replace(
+                THRICE, augment=UNSHIFTED
+            ),
+            "8 8 18 18 18 18, the last three with one convolution, images bent": replace(THRICE, augment=BENT),
+            "8 8 10 12 12 14, SiLU, images not shifted": replace(NARROW, activation="SiLU", augment=UNSHIFTED),
+            "16 16 16 16 16 16, the last five with one convolution": replace(
+                BODY, widths=(16,) * 6, shared=(3, 4, 5, 6)
+            ),
+        },
+        "none of them",
+    ),
+    Question(
+        "01_skeleton",
+        "Activation, likewise, widths 8 8 10 12 12 14",
+        vary(NARROW, "activation", ("ReLU", "leaky ReLU", "SiLU")),
         "ReLU",
     ),
     Question(
@@ -218,6 +267,17 @@ QUESTIONS = [
         "What augmentation does, at a constant rate",
         {name: replace(CONSTANT, augment=augment) for name, augment in AMOUNTS.items()},
         "all four, medium: 10°, 1.5 pixels, 12 %, 8°",
+    ),
+    Question(
+        "05_augmentation",
+        "Shifting and bending, in the last stage but for its dropout, widths 8 8 10 12 12 14",
+        {
+            "all four, medium": NARROW,
+            "without shifting": replace(NARROW, augment=UNSHIFTED),
+            "with bending by 1 pixel": replace(NARROW, augment=BENT),
+            "with bending, without shifting": replace(NARROW, augment=replace(BENT, shift_x=0, shift_y=0)),
+        },
+        "all four, medium",
     ),
     Question(
         "06_lr_scheduler",
