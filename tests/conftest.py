@@ -107,6 +107,7 @@ def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **o
         "device": "cpu",
         "versions": {"torch": "2"},
         "images": {"train": 60_000, "test": 10_000},
+        "hyperparameters": {"learning_rate": 0.1},
         "receptive_field": 22,
         "wrong": [1, 2],
         "history": history,

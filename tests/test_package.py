@@ -15,7 +15,8 @@ ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
-    "runs": {"files"},  # writes metrics, whole
+    "runs": {"files", "metrics"},  # writes metrics, whole, and reads none that are not
+    "runtime": {"parameters"},  # refuses what breaks their rules
     "report": {"runs"},  # tells of a run and those beside it
     "tables": {"runs"},  # shows their figures
 }
