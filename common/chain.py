@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
@@ -14,8 +15,8 @@ import psutil
 
 from common import InputError
 from common.cli import Options, from_caller, read_options
-from common.execution import Outcome, Task, execute, is_done
-from common.files import write_whole
+from common.execution import Outcome, Task, execute, forget_failure, in_a_line, is_done
+from common.files import PART, write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         options = read_options(arguments, root)
         return run_series(options, root) if options.task == "series" else run_other(options, root)
     except InputError as problem:
-        print("run_all:", " ".join(str(problem).split()), file=sys.stderr)
+        print("run_all:", in_a_line(str(problem)), file=sys.stderr)
+        return 2
+    except OSError as problem:  # a disk that is full, or fails
+        print("run_all:", in_a_line(f"{problem}; mend that, and the same command goes on"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nrun_all: stopped; the same command goes on from here", file=sys.stderr)
@@ -42,6 +46,7 @@ def run_series(options: Options, root: Path) -> int:
     for task in tasks:
         refuse_smaller(task)
     with sole_use(folder):
+        clear(folder)
         todo = [task for task in tasks if options.fresh or not is_done(task)]
         jobs = options.jobs or max(1, min(len(todo), cores()))
         print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {jobs} at a time")
@@ -58,13 +63,15 @@ def run_series(options: Options, root: Path) -> int:
 
 def run_other(options: Options, root: Path) -> int:
     """Do what is asked for in place of the series."""
+    if options.task == "rewrite":
+        with sole_use(root / "outputs"):
+            print(summarise(root / "outputs"))
+        return 0
     from common import choices
 
-    if options.task == "rewrite":
-        print(summarise(root / "outputs"))
-        return 0
     prepare(options)
-    print(choices.answer(options.jobs or cores()))
+    with sole_use(choices.FOLDER):
+        print(choices.answer(options.jobs or cores()))
     return 0
 
 
@@ -126,7 +133,7 @@ def stop(futures: list[Future]) -> None:
                 child.kill()
         time.sleep(0.1)
     for future in running:
-        future.result().task.failed_copy.unlink(missing_ok=True)  # it was stopped, it didn't fail
+        forget_failure(future.result().task)  # it was stopped, it didn't fail
 
 
 def record(tasks: list[Task], outputs: Path) -> None:
@@ -136,11 +143,22 @@ def record(tasks: list[Task], outputs: Path) -> None:
     if seeds != known:
         print(f"Not recorded in {shown(outputs)}: that takes --seeds {' '.join(map(str, sorted(known)))}")
         return
-    for task in tasks:
-        for path in [task.metrics, task.copy] if task.keep_copy else [task.metrics]:
-            write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
-    summarise(outputs)
+    with sole_use(outputs):
+        for task in tasks:
+            for path in [task.metrics, task.copy] if task.keep_copy else [task.metrics]:
+                write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
+        summarise(outputs)
     print(f"Recorded in {shown(outputs)}")
+
+
+def clear(folder: Path) -> None:
+    """Remove what a runner that was killed has left half done."""
+    for workplace in folder.glob(".running/*-seed-*"):
+        shutil.rmtree(workplace, ignore_errors=True)
+    # In the places where a runner writes, and by names that only it gives: the folder may hold anything else.
+    for place in ("", ".done/", "failed/", "figures/", "metrics/*/"):
+        for part in folder.glob(f"{place}.*.[0-9]*{PART}"):
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
