@@ -1,8 +1,11 @@
 """A small series of notebooks without torch, to try the runner on; and runs that nothing was trained for."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common import chain, runs
@@ -78,6 +81,25 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Series:
     monkeypatch.setattr(chain, "prepare", lambda options: "MNIST")
     monkeypatch.setattr(chain, "summarise", lambda folder: "the table")
     return Series(tmp_path / "a {series} é")
+
+
+def kill(runner: subprocess.Popen) -> None:
+    """End a runner as the system does, which asks nobody; its kernels must notice by themselves."""
+    kernels = psutil.Process(runner.pid).children(recursive=True) if runner.poll() is None else []
+    runner.kill()
+    runner.communicate()
+    deadline = time.monotonic() + 60
+    while not all(map(has_ended, kernels)):
+        assert time.monotonic() < deadline, "kernels whose runner is gone must end"
+        time.sleep(0.1)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, also where nobody clears away what has."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **other) -> dict:

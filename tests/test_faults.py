@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import WRITE_METRICS, Series
+from conftest import WRITE_METRICS, Series, kill
 
 from common import chain, execution, files, plan
 from common.cli import read_options
@@ -55,14 +55,6 @@ def start(series: Series, *arguments: str, limit: int = 0) -> subprocess.Popen:
     """A runner as a process of its own, whose files can't be larger than `limit` bytes."""
     command = [sys.executable, "-c", RUNNER.format(limit=limit), str(series.root), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def kill(runner: subprocess.Popen) -> None:
-    """End a runner as the system does, which asks nobody; its kernels must notice by themselves."""
-    kernels = psutil.Process(runner.pid).children(recursive=True) if runner.poll() is None else []
-    runner.kill()
-    runner.communicate()
-    assert not psutil.wait_procs(kernels, timeout=60)[1], "kernels whose runner is gone must end"
 
 
 def results(folder: Path) -> dict[str, bytes]:

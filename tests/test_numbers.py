@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from conftest import kill
 
 from common import runs
 
@@ -79,10 +79,7 @@ def test_a_runner_that_is_killed_and_called_again_finds_what_it_would_have_found
     for _ in range(KILLS):
         runner = chain(tmp_path, "--seeds", "0", "1", "--jobs", "2")
         time.sleep(draw.uniform(0.2, 0.9) * lasted)
-        kernels = psutil.Process(runner.pid).children(recursive=True) if runner.poll() is None else []
-        runner.kill()
-        runner.communicate()
-        assert not psutil.wait_procs(kernels, timeout=60)[1]
+        kill(runner)
         assert figures(tmp_path).items() <= expected.items()
     last = chain(tmp_path, "--seeds", "0", "1", "--jobs", "2")
     assert last.communicate() and last.returncode == 0
