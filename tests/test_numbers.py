@@ -36,9 +36,10 @@ def chain(out: Path, *arguments: str) -> subprocess.Popen:
 
 
 def figures(out: Path) -> dict[int, dict]:
-    """What the runs in a folder found, by seed: all of it but the time it took."""
+    """What the runs in a folder found, by seed: all of it but the time it took, and the commit, which may move on."""
     found = {run["seed"]: run for run in runs.load_runs(out, STAGE)}
     for run in found.values():
+        del run["commit"]
         for timed in (run, *run["history"]):
             del timed["seconds"]
     return found
