@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints, then runs the tests, the smoke chain among them; arguments go to pytest (-m "not chain" takes seconds).
+# Lints, then runs the tests, the smoke chain among them; arguments go to pytest (-m "not chain and not slow" is quick).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common/setup.sh" requirements.txt requirements-dev.txt
 "$python" -m ruff check

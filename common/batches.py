@@ -23,7 +23,7 @@ class Augment:
     scale: float = 0.0  # 0.1 is 90 % to 110 % of the size
     shear: float = 0.0  # degrees
     brightness: float = 0.0  # 0.1 multiplies the pixels by 0.9 to 1.1
-    contrast: float = 0.0  # 0.1 multiplies their distance to the image's mean by 0.9 to 1.1
+    contrast: float = 0.0  # 0.1 does so with their distance to the image's mean, so that black may turn grey
 
     def __post_init__(self) -> None:
         for name, amount in vars(self).items():

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
@@ -15,8 +16,8 @@ import psutil
 from common import InputError
 from common.appendix import is_recorded, plan_systems
 from common.cli import SMOKE, Options, from_caller, read_options
-from common.execution import Outcome, Task, execute, is_done
-from common.files import write_whole
+from common.execution import Outcome, Task, execute, forget_failure, in_a_line, is_done
+from common.files import PART, write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         options = read_options(arguments, root)
         return (run_series if options.task in ("series", "published") else run_other)(options, root)
     except InputError as problem:
-        print("run_all:", " ".join(str(problem).split()), file=sys.stderr)
+        print("run_all:", in_a_line(str(problem)), file=sys.stderr)
+        return 2
+    except OSError as problem:  # a disk that is full, or fails
+        print("run_all:", in_a_line(f"{problem}; mend that, and the same command goes on"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nrun_all: stopped; the same command goes on from here", file=sys.stderr)
@@ -45,6 +49,7 @@ def run_series(options: Options, root: Path) -> int:
     for task in tasks:
         refuse_smaller(task)
     with sole_use(folder):
+        clear(folder)
         todo = [task for task in tasks if options.fresh or not is_there(task)]
         jobs = options.jobs or max(1, min(len(todo), cores()))
         print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {jobs} at a time")
@@ -61,17 +66,19 @@ def run_series(options: Options, root: Path) -> int:
 
 def run_other(options: Options, root: Path) -> int:
     """Do what is asked for in place of the series."""
+    if options.task == "rewrite":
+        with sole_use(root / "outputs"):
+            print(summarise(root / "outputs"))
+            print(summarise_systems(root / "outputs" / "published"))
+        return 0
     from common import choices
 
-    if options.task == "rewrite":
-        print(summarise(root / "outputs"))
-        print(summarise_systems(root / "outputs" / "published"))
-        return 0
     dataset = prepare(options)
     if options.task == "benchmark":
         run_benchmark(dataset, SMOKE.items() <= options.parameters.items(), root / "outputs")
         return 0
-    print(choices.answer(options.jobs or cores()))
+    with sole_use(choices.FOLDER):
+        print(choices.answer(options.jobs or cores()))
     return 0
 
 
@@ -152,7 +159,7 @@ def stop(futures: list[Future]) -> None:
                 child.kill()
         time.sleep(0.1)
     for future in running:
-        future.result().task.failed_copy.unlink(missing_ok=True)  # it was stopped, it didn't fail
+        forget_failure(future.result().task)  # it was stopped, it didn't fail
 
 
 def record(tasks: list[Task], outputs: Path) -> None:
@@ -162,11 +169,22 @@ def record(tasks: list[Task], outputs: Path) -> None:
     if seeds != known:
         print(f"Not recorded in {shown(outputs)}: that takes --seeds {' '.join(map(str, sorted(known)))}")
         return
-    for task in tasks:
-        for path in filter(Path.exists, [task.metrics, *([task.copy, task.weights] if task.keep_copy else [])]):
-            write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
-    summarise(outputs)
+    with sole_use(outputs):
+        for task in tasks:
+            for path in filter(Path.exists, [task.metrics, *([task.copy, task.weights] if task.keep_copy else [])]):
+                write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
+        summarise(outputs)
     print(f"Recorded in {shown(outputs)}")
+
+
+def clear(folder: Path) -> None:
+    """Remove what a runner that was killed has left half done."""
+    for workplace in folder.glob(".running/*-seed-*"):
+        shutil.rmtree(workplace, ignore_errors=True)
+    # In the places where a runner writes, and by names that only it gives: the folder may hold anything else.
+    for place in ("", ".done/", "failed/", "figures/", "metrics/*/"):
+        for part in folder.glob(f"{place}.*.[0-9]*{PART}"):
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

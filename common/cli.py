@@ -1,7 +1,6 @@
 """The options of `run_all.sh`: read, and checked against the notebooks; nothing is run or written."""
 
 import argparse
-import ast
 import json
 import math
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import InputError
+from common.parameters import literals, refuse_bad
 
 SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
@@ -23,7 +23,6 @@ OTHER_TASKS = {
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }
-SMALLEST = {"batch_size": 1, "images": 0}
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
     parameters = dict(SMOKE) if read.smoke else {}
     parameters |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
     parameters |= {name: parse(name, text, chosen) for name, text in read.parameter}
+    for notebook in chosen:
+        refuse_bad(parameters_of(notebook) | parameters)
     return Options(
         notebooks=chosen,
         every_stage=chosen == list(notebooks.values()),
@@ -139,30 +140,20 @@ def parse(name: str, text: str, notebooks: list[Path]) -> Any:
         if name not in defaults:
             raise InputError(f"{notebook.stem} has no parameter {name!r}, only {', '.join(defaults)}")
         value = convert(name, text, defaults[name])
-    if name in SMALLEST and value < SMALLEST[name]:
-        raise InputError(f"parameter {name} must be at least {SMALLEST[name]}, not {value}")
     return value
 
 
 def convert(name: str, text: str, default: Any) -> Any:
     """`text` as a value of the default's type; a whole number may stand for a decimal one."""
-    if isinstance(default, str):
-        return text
+    kind = type(default)
     try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
-        value = None
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if type(value) is not type(default) or value in (math.inf, -math.inf):
-        kind = type(default).__name__
-        raise InputError(f"parameter {name} must be like {default!r} ({kind}), not {text!r}")
-    return value
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"parameter {name} must be like {default!r} ({kind.__name__}), not {text!r}") from None
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:
     """The names and defaults in the cell tagged `parameters`."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    lines = [line for line in ast.parse("".join(cell["source"])).body if isinstance(line, ast.Assign)]
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    return literals("".join(cell["source"]))

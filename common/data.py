@@ -97,6 +97,25 @@ def read_rendered() -> tuple[Tensor, ...]:
             partial.unlink(missing_ok=True)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return tuple(torch.from_numpy(arrays[f"arr_{number}"]) for number in range(4))
+            digits = tuple(torch.from_numpy(arrays[f"arr_{number}"]) for number in range(4))
     except Exception as error:  # a damaged archive fails in ways of numpy's, of zipfile's and of its own
-        raise InputError(f"{path} can't be read ({error}): delete it, it will be made again") from None
+        raise InputError(f"{path} can't be read ({one_line(error)}): delete it, it will be made again") from None
+    if not all(map(is_half, digits[::2], digits[1::2])):
+        raise InputError(f"{path} holds something else than images and labels: delete it, it will be made again")
+    return digits
+
+
+def is_half(pixels: Tensor, labels: Tensor) -> bool:
+    """Whether these are images of bytes and the digits that they show."""
+    return (
+        len(labels) > 0
+        and pixels.dtype == torch.uint8
+        and labels.dtype == torch.int64
+        and pixels.shape == (len(labels), 28, 28)
+        and set(labels.unique().tolist()) <= set(range(10))
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, which may have several lines."""
+    return " ".join(str(error).split())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ class Task:
         return self.folder / "failed" / f"{self.name}.ipynb"
 
     @property
+    def failed_record(self) -> Path:
+        return self.failed_copy.with_suffix(".json")
+
+    @property
     def stamp(self) -> Path:
         return self.folder / ".done" / f"{self.name}.json"
 
@@ -64,7 +69,8 @@ class Task:
 
     @property
     def workplace(self) -> Path:
-        return self.folder / ".running" / self.name
+        # Of this runner alone: the kernels of one that was killed may go on writing for a moment.
+        return self.folder / ".running" / f"{self.name}-{os.getpid()}"
 
     @property
     def executed(self) -> Path:
@@ -96,10 +102,9 @@ def execute(task: Task) -> Outcome:
     """Run a notebook in a folder of its own; only what goes well to its end reaches the results."""
     started = time.monotonic()
     try:
-        shutil.rmtree(task.workplace, ignore_errors=True)
         task.workplace.mkdir(parents=True)
         task.stamp.unlink(missing_ok=True)
-        task.failed_copy.unlink(missing_ok=True)
+        forget_failure(task)
         run_notebook(task)
         accuracies, error = deliver(task), ""
     except Exception as problem:  # whatever it is, the other runs go on
@@ -160,7 +165,7 @@ def deliver(task: Task) -> list[float]:
 
 
 def explain(task: Task, problem: Exception) -> str:
-    """Why a run failed, in a line; the notebook is kept as far as it went."""
+    """Why a run failed, in a line; that is kept on record, and the notebook as far as it went."""
     reason = f"{type(problem).__name__}: {problem}"
     with contextlib.suppress(OSError, ValueError):  # a full disk must not hide the reason
         notebook = json.loads(task.executed.read_text(encoding="utf-8"))
@@ -168,7 +173,23 @@ def explain(task: Task, problem: Exception) -> str:
         write_whole(task.failed_copy, cleaned(notebook, task.root))
     if isinstance(problem, TimeoutError) and task.minutes:
         reason = f"not finished after {task.minutes:g} minutes"
-    return " ".join(reason.split())[:300]
+    reason = in_a_line(reason)
+    record = {"stage": task.stage, "seed": task.seed, "error": reason} | task.identity
+    with contextlib.suppress(OSError):
+        write_whole(task.failed_record, json.dumps(record, indent=1) + "\n")
+    return reason
+
+
+def forget_failure(task: Task) -> None:
+    """Remove what is kept of a failed run, which is no longer what there is to say of it."""
+    for path in (task.failed_copy, task.failed_record):
+        path.unlink(missing_ok=True)
+
+
+def in_a_line(text: str) -> str:
+    """A text as a terminal may show it: one line, not too long, and nothing that steers the terminal."""
+    text = " ".join(text.split())
+    return "".join(letter for letter in text if letter.isprintable())[:500]
 
 
 def error_in(notebook: dict[str, Any]) -> str:

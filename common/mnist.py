@@ -3,9 +3,12 @@
 import gzip
 import hashlib
 import os
+import threading
 import time
 import urllib.request
 import zlib
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -114,7 +117,7 @@ def download(file: IdxFile, folder: Path) -> None:
     reasons = []
     for mirror in MNIST.mirrors:
         try:
-            fetch(f"{mirror}{file.name}.gz", partial, limit=2 * file.size)
+            partial.write_bytes(fetch(f"{mirror}{file.name}.gz", limit=2 * file.size))
             read_verified(partial, file)
             partial.replace(folder / f"{file.name}.gz")
             return
@@ -127,11 +130,33 @@ def download(file: IdxFile, folder: Path) -> None:
     raise Unavailable(f"MNIST can't be downloaded ({'; '.join(reasons)})")
 
 
-def fetch(url: str, path: Path, limit: int) -> None:
-    """Write what `url` serves to `path`, within DOWNLOAD_SECONDS and `limit` bytes."""
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
-    with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as response, path.open("wb") as stream:
-        while block := response.read1(1 << 16):  # what is there, so that the clock is looked at now and then
-            stream.write(block)
-            if time.monotonic() > deadline or stream.tell() > limit:
+def fetch(url: str, limit: int) -> bytes:
+    """What `url` serves, within DOWNLOAD_SECONDS and `limit` bytes.
+
+    By a thread that is left behind when its time is over: looking up a name, or headers that drip, can't be bounded
+    from within.
+    """
+    answer: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(receive(url, limit, time.monotonic() + DOWNLOAD_SECONDS))
+        except Exception as problem:  # for the thread that waits
+            answer.set_exception(problem)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return answer.result(DOWNLOAD_SECONDS)
+    except FutureTimeout:
+        raise OSError("the mirror is too slow") from None
+
+
+def receive(url: str, limit: int, deadline: float) -> bytes:
+    """What `url` serves; OSError as soon as that is too much, or the deadline over."""
+    content = b""
+    with urllib.request.urlopen(url, timeout=SILENCE_SECONDS) as response:
+        while block := response.read1(1 << 20):  # what is there, so that the clock is looked at now and then
+            content += block
+            if time.monotonic() > deadline or len(content) > limit:
                 raise OSError("the mirror is too slow, or sends too much")
+    return content

@@ -24,6 +24,8 @@ WITHOUT_INFLUENCE = {
     "intervals",
     "kernel",
     "landscape",
+    "metrics",
+    "parameters",
     "plan",
     "plots",
     "published",
@@ -102,8 +104,9 @@ def changed(options: Options) -> dict[str, Any]:
 def source_digest(notebook: Path, root: Path) -> str:
     """A digest of the code that shapes a run: the notebook's own, and the modules it may import."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    # The first cell only finds the package, the last one only says things: both may change without training again.
-    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in ("setup", "block")]
+    # These only find the package, refuse what is wrong, and say things: they may change without training again.
+    others = ("setup", "check", "block")
+    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in others]
     code = ["".join(cell["source"]) for cell in shaping]
     modules = [path for path in sorted(root.glob("common/*.py")) if path.stem not in WITHOUT_INFLUENCE]
     code += [path.read_text(encoding="utf-8") for path in modules]
@@ -112,7 +115,8 @@ def source_digest(notebook: Path, root: Path) -> str:
 
 def seeds_in(folder: Path) -> set[int]:
     """The seeds that a folder of results has metrics of."""
-    return {int(path.stem.removeprefix("seed-")) for path in folder.glob("metrics/*/seed-*.json")}
+    found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in folder.glob("metrics/*/seed-*.json"))
+    return {int(name[1]) for name in found if name}
 
 
 def refuse_smaller(task: Task) -> None:

@@ -1,18 +1,19 @@
 """The runs that metrics files tell of: written, found, compared, and the figures taken from them."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
 from common import InputError
 from common.files import write_whole
+from common.metrics import complaint, is_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "outputs"
 TARGET = 99.4  # % of MNIST's test set, in each of the last five epochs
 MNIST = "MNIST"
+SAME_DATA = ("dataset", "split", "images", "epochs")
 
 
 class MissingRun(Exception):
@@ -104,7 +105,7 @@ def size(run: dict) -> tuple[bool, int, int]:
 
 def metrics_path(folder: Path | str, stage: str, seed: int) -> Path:
     """Where the metrics file of a run lies."""
-    if not re.fullmatch(r"\w[\w.-]*", stage):  # it also stands in file names, tables and headings
+    if not is_name(stage):
         raise InputError(f"stage {stage!r} is no name: use letters, digits, _, - and dots")
     return Path(folder) / "metrics" / stage / f"seed-{seed}.json"
 
@@ -119,19 +120,42 @@ def write_metrics(folder: Path | str, run: dict) -> Path:
 
 
 def read_run(path: Path) -> dict:
-    """What a metrics file says."""
+    """What a metrics file says; InputError if it isn't one, or not the one that belongs there."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} can't be read ({error}): delete it, or make it anew") from None
+    wrong = complaint(run)
+    if not wrong and path.parts[-2:] != (run["stage"], f"seed-{run['seed']}.json"):
+        wrong = "it is of another stage or seed"
+    if wrong:
+        raise InputError(f"{path} is no metrics file of this series ({wrong}): delete it, or make it anew")
+    return run
 
 
 def load_runs(folder: Path | str, stage: str, like: dict | None = None) -> Runs:
-    """The runs of `stage` under `folder`; given `like`, only those made of the same data for as many epochs."""
+    """The runs of `stage` under `folder`; given `like`, only those made of the same data for as many epochs.
+
+    Of these, only the ones of one recipe, the nearest to that of `like`: another rate is not another seed.
+    """
     files = (Path(folder) / "metrics" / stage).glob("seed-*.json")
     runs = [read_run(file) for file in files]
-    kept = ("dataset", "split", "images", "epochs")
-    return Runs(stage, [run for run in runs if not like or all(run[key] == like[key] for key in kept)])
+    if like:
+        runs = [run for run in runs if all(run[key] == like[key] for key in SAME_DATA)]
+        nearest = min(runs, key=lambda run: (distance(run, like), run["seed"]), default=None)
+        runs = [run for run in runs if recipe(run) == recipe(nearest)]
+    return Runs(stage, runs)
+
+
+def recipe(run: dict) -> dict:
+    """What shapes a run, beside its data and its seed."""
+    return {"parameters": run["parameters"], "batch_size": run["batch_size"], **run["hyperparameters"]}
+
+
+def distance(run: dict, other: dict) -> int:
+    """In how many of the settings that both have two runs differ."""
+    mine, theirs = recipe(run), recipe(other)
+    return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
 
 
 def comparable(folder: Path | str, stage: str, run: dict) -> Runs:
@@ -141,4 +165,5 @@ def comparable(folder: Path | str, stage: str, run: dict) -> Runs:
 
 def stages(folder: Path | str) -> list[str]:
     """The stages that have runs in `folder` or among the recorded ones."""
-    return sorted({path.name for place in (folder, RECORDED) for path in Path(place).glob("metrics/*")})
+    found = {path.name for place in (folder, RECORDED) for path in Path(place).glob("metrics/*")}
+    return sorted(filter(is_name, found))

@@ -1,6 +1,6 @@
 """Seeds, devices and the stamp that says what a run was made with."""
 
-import math
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 import torchvision
 
 from common import InputError
+from common.parameters import refuse_bad
 
 ROOT = Path(__file__).resolve().parent.parent
-COUNTS = ("epochs", "batch_size")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -27,21 +27,17 @@ def choose_device(name: str) -> torch.device:
 
 
 def require(**numbers: float) -> None:
-    """Refuse what no run can be made with: a whole number below 1, a rate that is not positive."""
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
-            raise InputError(f"{name} is {number!r}: it must be a number above 0")
-        if name in COUNTS and not isinstance(number, int):
-            raise InputError(f"{name} is {number!r}: it must be a whole number")
+    """Refuse numbers that no run can be made with."""
+    refuse_bad(numbers)
 
 
 def seed_everything(seed: int) -> None:
-    """Make what follows repeatable: weights, dropout, and the choice of algorithms on a GPU."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}: it must be a whole number from 0 to 2**63 - 1")
+    """Make what follows repeatable: weights, dropout, and the choice of algorithms."""
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    # The last digits of a sum depend on the number of threads: as many by hand as in the runner's kernels.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def environment(device: torch.device) -> dict:

@@ -54,7 +54,7 @@ def render_block(path: Path, folder: Path, run: dict) -> None:
     """
     if not path.exists():
         return
-    notebook, written = (json.loads(file.read_text(encoding="utf-8")) for file in (path, NOTEBOOKS / path.name))
+    notebook, written = read_notebook(path), read_notebook(NOTEBOOKS / path.name)
     words = {cell["id"]: cell["source"] for cell in written["cells"] if is_wording(cell)}
     for cell in notebook["cells"]:
         cell["source"] = words.get(cell["id"], cell["source"])
@@ -84,6 +84,17 @@ def choices_text(stage: str) -> str:
             choices.of_stage(stage) or "No run of it is recorded yet.",
         ]
     )
+
+
+def read_notebook(path: Path) -> dict:
+    """A notebook whose cells have ids, as all of the series do."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        if all(cell["id"] and cell["source"] is not None for cell in notebook["cells"]):
+            return notebook
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise InputError(f"{path} is no notebook of this series: delete it, or run it anew")
 
 
 def is_wording(cell: dict) -> bool:
@@ -174,10 +185,12 @@ def fill(path: Path, parts: dict[str, list[str]]) -> None:
 
 
 def field_table(path: Path) -> list[str]:
-    """The receptive-field table as the executed notebook shows it."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    outputs = next(cell for cell in cells if cell["id"] == "shape")["outputs"]
-    return ["".join(output["data"]["text/markdown"]) for output in outputs if "data" in output]
+    """The receptive-field table as the executed notebook shows it; that may be anybody's, so plain text only."""
+    outputs = next((cell["outputs"] for cell in read_notebook(path)["cells"] if cell["id"] == "shape"), [])
+    lines = ["".join(output["data"]["text/markdown"]) for output in outputs if "data" in output]
+    if re.search(r"[<>\[\]!&]", "".join(lines)):
+        raise InputError(f"{path}: its table of receptive fields holds markup: run the notebook anew")
+    return lines
 
 
 def point_to_repository(path: Path) -> None:

@@ -1,8 +1,11 @@
 """A small series of notebooks without torch, to try the runner on; and runs that nothing was trained for."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common import chain, runs
@@ -80,6 +83,25 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Series:
     return Series(tmp_path / "a {series} é")
 
 
+def kill(runner: subprocess.Popen) -> None:
+    """End a runner as the system does, which asks nobody; its kernels must notice by themselves."""
+    kernels = psutil.Process(runner.pid).children(recursive=True) if runner.poll() is None else []
+    runner.kill()
+    runner.communicate()
+    deadline = time.monotonic() + 60
+    while not all(map(has_ended, kernels)):
+        assert time.monotonic() < deadline, "kernels whose runner is gone must end"
+        time.sleep(0.1)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, also where nobody clears away what has."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **other) -> dict:
     """A run with these test accuracies; five epochs of 99.0 unless told."""
     history = [
@@ -107,6 +129,7 @@ def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **o
         "device": "cpu",
         "versions": {"torch": "2"},
         "images": {"train": 60_000, "test": 10_000},
+        "hyperparameters": {"learning_rate": 0.1},
         "receptive_field": 22,
         "wrong": [1, 2],
         "taken_for": [7, 8],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_run
 from torch import nn
 
 from common import choices, recipes
@@ -101,9 +102,8 @@ def tried(monkeypatch, tmp_path):
 
     def pretend(recipe, seed):
         asked.append((recipe.key, seed))
-        epoch = {"test_accuracy": 99.0 + seed / 10, "test_loss": 0.03, "train_accuracy_clean": 99.5}
-        run = {"stage": recipe.key, "seed": seed, "parameters": 10, "dataset": "MNIST", "epochs": 1}
-        write_metrics(tmp_path, run | {"images": {"train": 50_000}, "history": [epoch]})
+        run = make_run(99.0 + seed / 10, stage=recipe.key, seed=seed, parameters=10, clean=99.5)
+        write_metrics(tmp_path, run)
 
     class Here:
         """An executor that works in this very process."""

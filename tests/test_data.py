@@ -315,6 +315,16 @@ def send_endlessly(mirror: Mirror, content: bytes, pause: float = 0.0) -> None:
         time.sleep(pause)
 
 
+def drip_headers(mirror: Mirror, content: bytes) -> None:
+    mirror.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+    for _ in range(600):  # half a minute, and never silent for long
+        try:
+            mirror.wfile.write(b".")
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
 BAD = {
     "not found": lambda mirror, content: send(mirror, b"", status=404),
     "out of order": lambda mirror, content: send(mirror, content, status=503),
@@ -325,6 +335,7 @@ BAD = {
     "nothing": lambda mirror, content: None,
     "not even HTTP": lambda mirror, content: mirror.wfile.write(b"hello\r\n\r\n"),
     "silence": lambda mirror, content: time.sleep(60),
+    "its headers byte by byte": drip_headers,
     "a byte now and then": partial(send_endlessly, pause=0.05),
     "no end": send_endlessly,
 }
@@ -371,11 +382,10 @@ def test_the_second_mirror_helps_where_the_first_one_sends(bad, serve):
     assert mnist.read_verified(cached() / f"{IMAGES}.gz", one) == CONTENTS[IMAGES]
 
 
-def test_a_mirror_that_never_ends_does_not_fill_the_disk(serve, tmp_path):
+def test_a_mirror_that_never_ends_fills_neither_disk_nor_memory(serve):
     serve(send_endlessly)
     with pytest.raises(OSError, match="too much"):
-        mnist.fetch(f"{mnist.MNIST.mirrors[0]}{IMAGES}.gz", tmp_path / "part", limit=100_000)
-    assert (tmp_path / "part").stat().st_size < 200_000
+        mnist.fetch(f"{mnist.MNIST.mirrors[0]}{IMAGES}.gz", limit=100_000)
 
 
 @pytest.mark.parametrize("bad", [BAD["not found"], BAD["half of it"], BAD["not even HTTP"], BAD["another file"]])

@@ -45,7 +45,7 @@ def test_the_series_is_these_six():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_notebook_has_the_cells_of_the_series_in_their_order(stage):
-    order = ["intro", "setup", "parameters", "imports", "data-text", "data", "net-text", "net", "shape"]
+    order = ["intro", "setup", "parameters", "check", "imports", "data-text", "data", "net-text", "net", "shape"]
     order += ["scales-text", "scales"] * (stage < "03")
     order += ["choices", "fit-text", "fit", "curves", "wrong-text", "wrong", "block-text", "save", "block", "recorded"]
     found = [name for name in cells(ROOT / "notebooks" / f"{stage}.ipynb") if name != "same"]
@@ -174,7 +174,7 @@ def test_a_recorded_copy_reads_well_anywhere(path):
 @pytest.mark.parametrize("path", recorded(), ids=lambda path: path.stem)
 def test_a_recorded_copy_ran_the_code_that_stands_in_the_notebook(path):
     ran, written = cells(path), cells(ROOT / "notebooks" / path.name)
-    kept = [name for name in written if name not in ("recorded", "block")]
+    kept = [name for name in written if name not in ("recorded", "block", "check")]
     assert [name for name in kept if ran[name]["source"] != written[name]["source"]] == []
 
 

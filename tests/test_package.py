@@ -16,7 +16,8 @@ ALLOWED = {
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
     "landscape": {"canvas"},  # and so does this
-    "runs": {"files"},  # writes metrics, whole
+    "runs": {"files", "metrics"},  # writes metrics, whole, and reads none that are not
+    "runtime": {"parameters"},  # refuses what breaks their rules
     "intervals": {"runs"},  # tells two sets of them apart
     "recipes": {"batches", "blocks"},  # what they are made of
     "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it

@@ -119,6 +119,26 @@ def test_only_runs_on_the_same_data_for_as_many_epochs_are_compared(unlike, tmp_
     assert [run["seed"] for run in comparable(tmp_path, "02_batchnorm", make_run())] == [1]
 
 
+@pytest.mark.parametrize(
+    "unlike", [{"hyperparameters": {"learning_rate": 0.5}}, {"batch_size": 128}, {"parameters": 5_000}]
+)
+def test_a_run_by_another_recipe_is_no_other_seed(unlike, tmp_path):
+    write_metrics(tmp_path, make_run(98.0, seed=1, **unlike))
+    write_metrics(tmp_path, make_run(99.0, seed=2))
+    write_metrics(tmp_path, make_run(99.0, seed=3))
+    assert [run["seed"] for run in comparable(tmp_path, "02_batchnorm", make_run(99.0))] == [2, 3]
+    assert [run["seed"] for run in comparable(tmp_path, "02_batchnorm", make_run(99.0, **unlike))] == [1]
+
+
+def test_of_a_stage_before_the_runs_of_one_recipe_are_taken_the_nearest(tmp_path):
+    for seed, rate in enumerate((0.5, 0.1, 0.5, 0.1)):
+        write_metrics(tmp_path, make_run(seed=seed, hyperparameters={"learning_rate": rate}))
+    after = make_run(stage="03_dropout", hyperparameters={"learning_rate": 0.1, "dropout": 0.02})
+    assert [run["seed"] for run in comparable(tmp_path, "02_batchnorm", after)] == [1, 3]
+    neither = make_run(stage="06_lr_scheduler", hyperparameters={"learning_rate": 0.2})
+    assert [run["seed"] for run in comparable(tmp_path, "02_batchnorm", neither)] == [0, 2]
+
+
 def test_a_stage_that_was_not_run_here_is_taken_from_what_is_recorded(tmp_path, recorded):
     write_metrics(recorded, make_run(98.0, seed=7))
     assert comparable(tmp_path, "02_batchnorm", make_run(99.0))[0]["seed"] == 7
