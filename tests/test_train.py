@@ -424,3 +424,24 @@ def test_a_gpu_trains_too_and_repeats_itself():
         histories.append([row["train_loss"] for row in rows])
     assert histories[0] == histories[1]
     assert "cpu" not in runtime.environment(device)["device"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_no_step_on_a_gpu_waits_for_it():
+    """From the second step on: with the first go the order of the images, once an epoch, and the choice of kernels."""
+    images, labels = torch.rand(64, 1, 28, 28, device="cuda"), torch.zeros(64, dtype=torch.long, device="cuda")
+    net = nn.Sequential(conv_block(1, 4, dropout=0.1), GlobalAveragePool(), nn.Linear(4, 10)).cuda()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+
+    def watched():
+        batches = iter(Batches(images, labels, 16, seed=0, augment=Augment(rotation=5.0, contrast=0.1)))
+        yield next(batches)
+        torch.cuda.set_sync_debug_mode("error")
+        yield from batches
+        torch.cuda.set_sync_debug_mode("default")
+
+    try:
+        train_epoch(net, watched(), optimizer, scheduler)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
