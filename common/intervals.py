@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from statistics import mean, stdev
 
-from common.runs import Runs, last_five
+from common.runs import MissingRun, Runs, TooFewSeeds, last_five
 
 # Student's t at 97.5 %, from 1 to 20 degrees of freedom.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -24,6 +24,16 @@ def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tu
     if len(pairs) > 1:
         margin = T[min(len(pairs) - 1, len(T)) - 1] * stdev(pairs) / math.sqrt(len(pairs))
     return difference, difference - margin, difference + margin
+
+
+def interval(before: Runs, after: Runs) -> tuple[float, float]:
+    """The ends of the 95 % interval on `step`, where there are seeds enough for one."""
+    _, low, high = step(before, after)
+    if not before:
+        raise MissingRun(before.stage)
+    if not math.isfinite(low):
+        raise TooFewSeeds
+    return low, high
 
 
 def verdict(low: float, high: float) -> str:

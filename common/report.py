@@ -6,10 +6,18 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from common.choices import tried
-from common.intervals import in_words, step
+from common.intervals import in_words, interval, step
 from common.runs import MNIST, ROOT, TARGET, MissingRun, Runs, comparable, holds, last_five, stages, write_metrics
 
-__all__ = ["block", "comparable", "describe", "output_folder", "step", "tried", "write_metrics"]  # what notebooks use
+__all__ = [
+    "block",
+    "comparable",
+    "describe",
+    "interval",
+    "output_folder",
+    "tried",
+    "write_metrics",
+]  # what notebooks use
 Claim = Callable[[], tuple[str, bool]]  # a sentence with its figures filled in, and whether they bear it out
 
 
@@ -84,7 +92,7 @@ def sentence(claim: Claim) -> str:
     try:
         text, true = claim()
     except MissingRun as missing:
-        return f"- _A comparison with `{missing}` is left out: it has not been run alike._"
+        return f"- _{missing}_"
     return f"- {text}" if true else f"- **Not borne out here:** ~~{text}~~"
 
 

@@ -17,7 +17,17 @@ SAME_DATA = ("dataset", "split", "images", "epochs")
 
 
 class MissingRun(Exception):
-    """A claim asks for a stage that has no run to compare with."""
+    """A claim asks for runs that are not there; the message says what is left out for it."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"A comparison with `{stage}` is left out: it has not been run alike.")
+
+
+class TooFewSeeds(MissingRun):
+    """A claim asks for what several seeds would tell."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "What several seeds would tell is left out: there is one.")
 
 
 class Runs(list):
