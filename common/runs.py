@@ -67,6 +67,8 @@ class Runs(list):
 
     def scale(self, what: str, block: int) -> float:
         """Of the fresh network: the spread of the "values" behind a block, or the size of its "gradients"."""
+        if not all("scales" in run for run in self):
+            raise MissingRun(self.stage)
         return self.over(lambda run: run["scales"][what][block])
 
     @property
