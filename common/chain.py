@@ -137,7 +137,7 @@ def record(tasks: list[Task], outputs: Path) -> None:
         print(f"Not recorded in {shown(outputs)}: that takes --seeds {' '.join(map(str, sorted(known)))}")
         return
     for task in tasks:
-        for path in [task.metrics, task.copy] if task.keep_copy else [task.metrics]:
+        for path in filter(Path.exists, [task.metrics, *([task.copy, task.weights] if task.keep_copy else [])]):
             write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
     summarise(outputs)
     print(f"Recorded in {shown(outputs)}")

@@ -21,7 +21,7 @@ class Task:
     parameters: dict[str, Any]
     identity: dict[str, Any]  # all that shapes the result: what has the same need not be run again
     folder: Path
-    keep_copy: bool  # of one seed a stage, for reading; those of all seeds would only fill the disk
+    keep_copy: bool  # and the weights, of one seed a stage; those of all seeds would only fill the disk
     minutes: float | None
 
     @property
@@ -39,6 +39,10 @@ class Task:
     @property
     def copy(self) -> Path:
         return self.folder / self.notebook.name
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights" / self.stage / f"seed-{self.seed}.json"
 
     @property
     def failed_copy(self) -> Path:
@@ -138,6 +142,9 @@ def deliver(task: Task) -> list[float]:
     accuracies = [epoch["test_accuracy"] for epoch in json.loads(metrics)["history"][-5:]]
     if task.keep_copy:
         write_whole(task.copy, cleaned(notebook, task.notebook.parent.parent))
+        weights = task.workplace / task.weights.relative_to(task.folder)
+        if weights.exists():
+            write_whole(task.weights, weights.read_text(encoding="utf-8"))
     write_whole(task.metrics, metrics)
     write_whole(task.stamp, stamp(task))
     return accuracies

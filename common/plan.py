@@ -28,6 +28,7 @@ WITHOUT_INFLUENCE = {
     "runs",
     "summary",
     "tables",
+    "weights",
 }
 
 

@@ -131,6 +131,19 @@ def test_the_full_series_is_recorded(series, capsys):
     assert (series.root / "outputs" / "01_first.ipynb").exists()
 
 
+def test_weights_that_a_notebook_writes_are_kept_of_the_lowest_seed_and_recorded(series):
+    write_weights = """
+file = Path(out, "weights", stage, f"seed-{seed}.json")
+file.parent.mkdir(parents=True)
+file.write_text("[]")
+"""
+    series.add("01_first").add("02_last", WRITE_METRICS + write_weights)
+    assert series.run("--seeds", "0", "1") == 0
+    for folder in (FULL, "outputs"):
+        weights = (series.root / folder / "weights").glob("*/*")
+        assert ["/".join(path.parts[-2:]) for path in weights] == ["02_last/seed-0.json"]
+
+
 def test_results_of_fewer_seeds_than_the_recorded_ones_are_not_recorded(series, capsys):
     series.add("01_first")
     recorded = series.root / "outputs" / "metrics" / "01_first" / "seed-3.json"
@@ -305,6 +318,7 @@ def test_the_series_runs_from_end_to_end_on_the_stand_in(tmp_path):
         assert "rendered digits, not MNIST" in copy
         assert str(ROOT) not in copy
         assert len(copy) < 2_000_000, "GitHub doesn't show larger ones"
+    assert len(list(tmp_path.glob("weights/*/*"))) == 1, "the last stage's weights, for the report's page"
 
 
 def wait_until(condition, seconds: float = 120) -> None:
