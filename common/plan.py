@@ -20,6 +20,7 @@ WITHOUT_INFLUENCE = {
     "cli",
     "execution",
     "files",
+    "inference",
     "kernel",
     "plan",
     "plots",
@@ -30,6 +31,9 @@ WITHOUT_INFLUENCE = {
     "tables",
     "weights",
 }
+
+# Cells that find the package, or show what a trained network does: they, too, may change without training again.
+SHOWING = ("setup", "inference", "block")
 
 
 def plan(options: Options, dataset: str, root: Path) -> list[Task]:
@@ -93,8 +97,7 @@ def changed(options: Options) -> dict[str, Any]:
 def source_digest(notebook: Path, root: Path) -> str:
     """A digest of the code that shapes a run: the notebook's own, and the modules it may import."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    # The first cell only finds the package, the last one only says things: both may change without training again.
-    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in ("setup", "block")]
+    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in SHOWING]
     code = ["".join(cell["source"]) for cell in shaping]
     modules = [path for path in sorted(root.glob("common/*.py")) if path.stem not in WITHOUT_INFLUENCE]
     code += [path.read_text(encoding="utf-8") for path in modules]

@@ -16,6 +16,7 @@ ALLOWED = {
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
     "runs": {"files"},  # writes metrics, whole
+    "inference": {"batches", "canvas"},  # scales images as training does, and draws
     "weights": {"files", "runs"},  # writes them beside the metrics
     "report": {"runs"},  # tells of a run and those beside it
     "tables": {"runs"},  # shows their figures
