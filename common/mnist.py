@@ -56,6 +56,11 @@ def read_mnist(cache: Path) -> tuple[Tensor, ...]:
     return tuple(parse(read_verified(locate(folder, file), file), file) for file in FILES)
 
 
+def is_at_hand(cache: Path) -> bool:
+    """Whether MNIST would be read from this machine, with no download."""
+    return bool(os.environ.get("MNIST_DIR")) or all(locate(cache / "MNIST" / "raw", file) for file in FILES)
+
+
 def find_folder(given: str) -> Path:
     """The folder that MNIST_DIR means: with the four files, or a torchvision root above them."""
     # A relative path may be meant from the repository's root, wherever the notebook runs.

@@ -15,6 +15,7 @@ from common import canvas
 
 show, save = canvas.show, canvas.save  # whoever draws a figure shows or keeps it, and needs one module for both
 LAST = 5  # epochs that are held against the target
+SCALES = {"values": "standard deviation of the values", "gradients": "norm of the weights' gradient"}
 
 
 def sample_grid(images: Tensor, labels: Tensor, dataset: str, rows: int = 5) -> Figure:
@@ -74,6 +75,17 @@ def learning_rates(history: list[dict], dataset: str, steps: Sequence[float] = (
     return figure
 
 
+def scales(measured: dict[str, list[float]], dataset: str) -> Figure:
+    """What `measure_scales` found: values behind each block, gradients of each convolution."""
+    figure, panels = canvas.new_figure("Before the first step, block by block", dataset, 3, ncols=2)
+    for axes, (name, sizes) in zip(panels, measured.items(), strict=True):
+        canvas.label_axes(axes, "block", SCALES[name])
+        axes.set_yscale("log")
+        axes.plot(range(1, len(sizes) + 1), sizes, "o-", color=canvas.BLUE)
+        axes.set_ylim(min(0.001, *sizes) / 2, max(1, *sizes) * 2)  # the same in neighbouring stages, to compare by eye
+    return figure
+
+
 def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Figure:
     """How often each digit was taken for which; the colour is that of the errors alone."""
     counts = torch.bincount(labels.cpu() * 10 + predictions.cpu(), minlength=100).view(10, 10).numpy()
@@ -99,6 +111,21 @@ def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset
     title = title if len(wrong) else f"No mistake among {len(labels):,} digits"
     captions = [f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f} %" for index in shown]
     return canvas.draw_captioned(title, dataset, images[shown.to(images.device)], captions)
+
+
+def always_wrong(images: Tensor, wrong: list[tuple[int, int, list[int]]], seeds: int, dataset: str) -> Figure:
+    """The digits that every seed gets wrong: place in the test set, label, and what most seeds take it for."""
+    rows = max(1, math.ceil(len(wrong) / canvas.COLUMNS))
+    grid = images.new_zeros(rows * canvas.COLUMNS, *images.shape[1:])
+    grid[: len(wrong)] = images[[index for index, *_ in wrong]]
+    title = f"{len(wrong)} digits that all {seeds} seeds get wrong: label → most frequent answer, and its share"
+    figure, axes, side = canvas.draw_tiles(title, dataset, grid, above=17)
+    for place, (_, label, guesses) in enumerate(wrong):
+        guess = max(sorted(set(guesses)), key=guesses.count)
+        caption = f"{label} → {guess}\n{guesses.count(guess)} of {seeds}"
+        row, column = divmod(place, canvas.COLUMNS)
+        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
+    return figure
 
 
 def stage_spread(results: dict[str, list[list[float]]], dataset: str) -> Figure:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
+from common.choices import tried
+from common.intervals import in_words, step
 from common.runs import MNIST, ROOT, TARGET, MissingRun, Runs, comparable, holds, last_five, stages, write_metrics
 
-__all__ = ["block", "comparable", "describe", "output_folder", "write_metrics"]  # what notebooks use
+__all__ = ["block", "comparable", "describe", "output_folder", "step", "tried", "write_metrics"]  # what notebooks use
 Claim = Callable[[], tuple[str, bool]]  # a sentence with its figures filled in, and whether they bear it out
 
 
@@ -20,7 +22,7 @@ def describe(
     rows: list,
     history: list[dict],
     hyperparameters: dict,
-    wrong: list[int],
+    mistakes: dict[str, list[int]],
     environment: dict,
 ) -> dict:
     """All that a metrics file says of a run."""
@@ -37,7 +39,7 @@ def describe(
         "hyperparameters": hyperparameters,
         "receptive_field": max(row.r_out for row in rows if row.operation.startswith("Conv2d")),
         "seconds": sum(row["seconds"] for row in history),
-        "wrong": wrong,
+        **mistakes,
         "history": history,
     }
 
@@ -55,15 +57,16 @@ def block(
     target: str,
     because: list[Claim],
     analysis: list[Claim],
+    before: Runs | None = None,
 ) -> str:
-    """The markdown that closes a notebook."""
+    """The markdown that closes a notebook; `before` are the runs of the stage that it builds on."""
     notice = "" if run["dataset"] == MNIST else f" ({run['dataset']})"
     parts = [
         f"## Target / Result / Analysis: {run['stage']}, seed {run['seed']}{notice}",
         f"**Target.** {target}",
         sentences(because),
         "**Result.**",
-        "\n".join(result(run, runs, goal)),
+        "\n".join(result(run, runs, goal, before)),
         comparison(folder, run),
         "**Analysis.**",
         sentences(analysis),
@@ -85,7 +88,7 @@ def sentence(claim: Claim) -> str:
     return f"- {text}" if true else f"- **Not borne out here:** ~~{text}~~"
 
 
-def result(run: dict, runs: Runs, goal: float) -> list[str]:
+def result(run: dict, runs: Runs, goal: float, before: Runs | None) -> list[str]:
     """The figures of a run, and of all its seeds where there are several."""
     last = run["history"][-1]
     clean = last["train_accuracy_clean"]
@@ -99,6 +102,8 @@ def result(run: dict, runs: Runs, goal: float) -> list[str]:
     ]
     if len(runs) > 1:
         lines.append(f"- Over {len(runs)} seeds: {spread(runs)}.")
+    if before:
+        lines.append(f"- Against {before.stage}, paired by seed: {in_words(*step(before, runs))}.")
     return lines
 
 

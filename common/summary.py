@@ -6,8 +6,10 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from common import REPOSITORY, InputError, plots, report, tables
+from common import REPOSITORY, InputError, choices, plots, report, tables
+from common.data import CACHE, load_digits
 from common.files import write_whole
+from common.mnist import is_at_hand
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -23,6 +25,7 @@ def summarise(folder: Path) -> str:
     recorded = folder.resolve() == RECORDED
     for runs in results if recorded else []:
         point_to_repository(NOTEBOOKS / f"{runs.stage}.ipynb")
+        render_choices(NOTEBOOKS / f"{runs.stage}.ipynb")
     for runs in results:
         render_block(folder / f"{runs.stage}.ipynb", folder, runs[0])
     draw(folder, results)
@@ -61,6 +64,28 @@ def render_block(path: Path, folder: Path, run: dict) -> None:
     write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
+def render_choices(path: Path) -> None:
+    """Write what was tried on the validation split into the cell of the notebook that is kept for it."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["id"] == "choices":
+            cell["source"] = choices_text(path.stem).splitlines(keepends=True)
+    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def choices_text(stage: str) -> str:
+    """The tables of the choices that belong to a stage, and how to read them."""
+    return "\n\n".join(
+        [
+            "## What was tried",
+            "By runs on 50,000 training images, judged on the 10,000 others; the test set has no part in it."
+            " Accuracy is the mean of the last five epochs, ± standard deviation over the seeds; *swing* is from the"
+            " lowest to the highest of the five. In bold what was taken. [All choices](../outputs/choices/README.md)",
+            choices.of_stage(stage) or "No run of it is recorded yet.",
+        ]
+    )
+
+
 def is_wording(cell: dict) -> bool:
     """Whether a cell says things and computes none; the first one holds the repository's address."""
     return cell["cell_type"] == "markdown" or cell["id"] == "setup"
@@ -79,12 +104,17 @@ def block_text(code: str, folder: Path, run: dict) -> str:
 
 
 def draw(folder: Path, results: list[Runs]) -> None:
-    """The two figures over all stages."""
+    """The figures over all stages."""
     dataset = results[0][0]["dataset"]
     accuracies = {runs.stage: [last_five(run) for run in runs] for runs in results}
     plots.save(plots.stage_spread(accuracies, dataset), folder / "figures" / "spread.png")
     histories = {runs.stage: [run["history"] for run in runs] for runs in results}
     plots.save(plots.stage_curves(histories, dataset), folder / "figures" / "curves.png")
+    if len(results[-1]) > 1 and dataset == MNIST and is_at_hand(CACHE):
+        images, labels = load_digits("mnist", results[-1][0]["split"]).test
+        wrong = [(index, int(labels[index]), guesses) for index, guesses in tables.always_wrong(results[-1]).items()]
+        figure = plots.always_wrong(images, wrong, len(results[-1]), dataset)
+        plots.save(figure, folder / "figures" / "always-wrong.png")
 
 
 def overview(results: list[Runs]) -> str:

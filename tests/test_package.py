@@ -17,9 +17,11 @@ ALLOWED = {
     "plots": {"canvas"},  # draws on it
     "runs": {"files"},  # writes metrics, whole
     "inference": {"batches", "canvas"},  # scales images as training does, and draws
+    "intervals": {"runs"},  # tells two sets of them apart
+    "recipes": {"batches", "blocks"},  # what they are made of
+    "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it
+    "tables": {"runs", "intervals"},  # shows their figures
     "weights": {"files", "runs"},  # writes them beside the metrics
-    "report": {"runs"},  # tells of a run and those beside it
-    "tables": {"runs"},  # shows their figures
 }
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
 

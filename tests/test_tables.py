@@ -6,7 +6,7 @@ from statistics import mean
 import pytest
 from conftest import make_run
 
-from common import tables
+from common import intervals, tables
 from common.runs import Runs
 
 
@@ -19,23 +19,23 @@ def test_the_difference_of_two_stages_is_paired_by_seed():
     """The seeds spread widely, but every one of them gains the same: the interval is narrow."""
     before = Runs("a", [shifted(points, seed=seed) for seed, points in enumerate((0.0, 0.2, 0.4))])
     after = Runs("b", [shifted(points + 0.1, seed=seed) for seed, points in enumerate((0.0, 0.2, 0.4))])
-    difference, low, high = tables.step(before, after)
+    difference, low, high = intervals.step(before, after)
     assert difference == pytest.approx(0.1) and high - low == pytest.approx(0, abs=1e-9)
 
 
 def test_the_interval_is_students():
     before = Runs("a", [shifted(0, seed=seed) for seed in range(3)])
     after = Runs("b", [shifted(points, seed=seed) for seed, points in enumerate((0.0, 0.1, 0.2))])
-    difference, low, high = tables.step(before, after)
+    difference, low, high = intervals.step(before, after)
     assert (high - low) / 2 == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
     assert difference == pytest.approx(0.1)
-    assert tables.verdict(low, high) == "not distinguishable"
+    assert intervals.verdict(low, high) == "not distinguishable"
 
 
 def test_seeds_that_only_one_stage_has_are_left_out_of_the_difference():
     before = Runs("a", [shifted(0, seed=0)])
     after = Runs("b", [shifted(0.1, seed=0), shifted(5, seed=1)])
-    assert tables.step(before, after)[0] == pytest.approx(0.1)
+    assert intervals.step(before, after)[0] == pytest.approx(0.1)
 
 
 def test_a_single_seed_is_given_no_interval():
@@ -44,7 +44,7 @@ def test_a_single_seed_is_given_no_interval():
 
 
 def test_the_words_follow_the_interval():
-    assert [tables.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
+    assert [intervals.verdict(*ends) for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [
         "better",
         "worse",
         "not distinguishable",

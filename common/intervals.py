@@ -1,0 +1,40 @@
+"""Differences between two sets of runs, with the interval that several seeds allow."""
+
+import math
+from collections.abc import Callable
+from statistics import mean, stdev
+
+from common.runs import Runs, last_five
+
+# Student's t at 97.5 %, from 1 to 20 degrees of freedom.
+T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+T += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+
+
+def end(run: dict) -> float:
+    """A run's figure: the mean accuracy of its last five epochs."""
+    return mean(last_five(run))
+
+
+def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tuple[float, float, float]:
+    """The mean difference, paired by seed, with its 95 % interval (infinite for a single seed)."""
+    earlier = {run["seed"]: figure(run) for run in before}
+    pairs = [figure(run) - earlier[run["seed"]] for run in after if run["seed"] in earlier]
+    difference, margin = mean(pairs or [math.nan]), math.inf
+    if len(pairs) > 1:
+        margin = T[min(len(pairs) - 1, len(T)) - 1] * stdev(pairs) / math.sqrt(len(pairs))
+    return difference, difference - margin, difference + margin
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval on a difference shows."""
+    return "not distinguishable" if low <= 0 <= high else "better" if low > 0 else "worse"
+
+
+def in_words(difference: float, low: float, high: float) -> str:
+    """The difference, its interval, and what it shows."""
+    if math.isnan(difference):
+        return "no seed in common"
+    if not math.isfinite(low):
+        return f"{difference:+.3f} points (an interval takes two seeds or more)"
+    return f"{difference:+.3f} points, 95 % interval {low:+.3f} to {high:+.3f}: {verdict(low, high)}"

@@ -1,0 +1,213 @@
+"""What was tried on the validation split: the recipes of the runs, and the questions that they answer."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.batches import Augment
+from common.blocks import GlobalAveragePool, conv_block
+
+
+@dataclass(frozen=True)
+class Mirroring(Augment):
+    """Augmentation that turns every second image, drawn at random, left to right as well."""
+
+    mirrored: bool = True  # tells its recipes from those without
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """A row of amounts an image; the sign of the last one says whether the image is mirrored."""
+        signs = torch.rand(count, 1, generator=generator) - 0.5
+        return torch.cat([Augment(*list(vars(self).values())[:7]).draw(count, generator), signs], dim=1)
+
+    def apply(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """`images`, each changed by its row of `amounts`."""
+        mirrored = (amounts[:, 7] > 0).view(-1, 1, 1, 1)
+        return super().apply(torch.where(mirrored, images.flip(3), images), amounts[:, :7])
+
+
+MEDIUM = Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8)
+AMOUNTS = {
+    "none": Augment(),
+    "rotation alone, 10°": Augment(rotation=10),
+    "shift alone, 1.5 pixels": Augment(shift_x=1.5, shift_y=1.5),
+    "scale alone, 12 %": Augment(scale=0.12),
+    "shear alone, 8°": Augment(shear=8),
+    "all four, mild: 8°, 1 pixel, 8 %, 5°": Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5),
+    "all four, medium: 10°, 1.5 pixels, 12 %, 8°": MEDIUM,
+    "all four, strong: 12°, 2 pixels, 16 %, 10°": Augment(rotation=12, shift_x=2, shift_y=2, scale=0.16, shear=10),
+    "medium, and every second image mirrored": Mirroring(*list(vars(MEDIUM).values())),
+}
+WARM = [0, 0.1], [0.05, 1]  # the rate rises during the first tenth of the steps
+HEIGHTS: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "steps": lambda done: 0.3 ** int(done * 5),
+    "cosine": lambda done: np.interp(done, *WARM) * (0.5 + 0.5 * np.cos(np.pi * done)),
+    "one cycle": lambda done: (
+        np.interp(done, [0, 0.3], [0.04, 1]) if done < 0.3 else 0.5 + 0.5 * np.cos(np.pi * (done - 0.3) / 0.7)
+    ),
+    "settle 0.6": lambda done: np.interp(done, [0, 0.1, 0.6, 1], [0.05, 1, 0.04, 0]),
+    "settle 0.7": lambda done: np.interp(done, [0, 0.1, 0.7, 1], [0.05, 1, 0.04, 0]),
+    "settle 0.8": lambda done: np.interp(done, [0, 0.1, 0.8, 1], [0.05, 1, 0.04, 0]),
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "ReLU": lambda: nn.ReLU(inplace=True),
+    "leaky ReLU": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "SiLU": nn.SiLU,
+}
+HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
+    "GAP, FC": lambda channels, side: [GlobalAveragePool(), nn.Linear(channels, 10)],
+    "1×1, GAP": lambda channels, side: [nn.Conv2d(channels, 10, 1), GlobalAveragePool()],
+    "flatten, FC": lambda channels, side: [nn.Flatten(), nn.Linear(channels * side**2, 10)],
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a run but its seed."""
+
+    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    padded: tuple[int, ...] = (1, 3)  # numbers of the blocks whose convolution is padded
+    pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
+    separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
+    activation: str = "ReLU"
+    norm: bool = True
+    dropout: float = 0.0
+    dropout_everywhere: bool = False
+    head: str = "GAP, FC"
+    augment: Augment = MEDIUM
+    learning_rate: float = 0.2
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    schedule: str = "settle 0.7"
+    epochs: int = 15
+    channels_last: bool = True
+
+    @property
+    def key(self) -> str:
+        """Names the recipe's files; another recipe has another one."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def network(recipe: Recipe) -> nn.Sequential:
+    """The network of a recipe, from the blocks that the notebooks use."""
+    blocks, channels, side = [], 1, 28
+    for number, width in enumerate(recipe.widths, 1):
+        drops, pools = recipe.dropout_everywhere or number == len(recipe.widths), number in recipe.pooled
+        padding = int(number in recipe.padded)
+        block = conv_block(
+            channels, width, norm=recipe.norm, dropout=recipe.dropout * drops, pool=pools, padding=padding
+        )
+        if number in recipe.separable:
+            block = separated(channels, width, padding, block)
+        blocks.append(activated(block, recipe.activation))
+        channels, side = width, (side - 2 + 2 * padding) // (1 + pools)
+    return nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
+
+
+def separated(channels: int, width: int, padding: int, block: nn.Sequential) -> nn.Sequential:
+    """A block that sees each channel alone and mixes them afterwards, in place of one that does both at once."""
+    alone = nn.Conv2d(channels, channels, 3, padding=padding, groups=channels, bias=False)
+    mixed = nn.Conv2d(channels, width, 1, bias=False)
+    return nn.Sequential(alone, nn.BatchNorm2d(channels), nn.ReLU(), mixed, *block[1:])
+
+
+def activated(block: nn.Sequential, name: str) -> nn.Sequential:
+    """The block with another activation than ReLU."""
+    layers = [ACTIVATIONS[name]() if isinstance(layer, nn.ReLU) else layer for layer in block]
+    return nn.Sequential(*layers)
+
+
+LAST = Recipe(dropout=0.02)
+CONSTANT = replace(LAST, schedule="constant", learning_rate=0.02)
+PLAIN = replace(CONSTANT, augment=Augment())
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked, in the stage that it belongs to, and the answers that were tried; `taken` is the one chosen."""
+
+    stage: str
+    text: str
+    answers: dict[str, Recipe]
+    taken: str
+
+
+def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
+    """Recipes that differ from `base` in one field."""
+    return {str(value): replace(base, **{field: value}) for value in values}
+
+
+BARE = replace(PLAIN, norm=False, dropout=0.0)
+BODY = replace(LAST, dropout=0.0)  # what the body is asked with: all that the last stage has but dropout
+SIZES = ((8, 8, 10, 12, 12, 14), (6, 8, 10, 12, 12, 16), (8, 8, 8, 10, 10, 12))
+PADDINGS = {"none": (), "first block": (1,), "third block": (3,), "first and third block": (1, 3)}
+QUESTIONS = [
+    Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
+    Question(
+        "01_skeleton",
+        "Widths, in the last stage but for its dropout",
+        {" ".join(map(str, widths)): replace(BODY, widths=widths) for widths in SIZES},
+        "8 8 10 12 12 14",
+    ),
+    Question(
+        "01_skeleton",
+        "Padding, in the last stage but for its dropout",
+        {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
+        "first and third block",
+    ),
+    Question(
+        "01_skeleton",
+        "Activation, in the last stage but for its dropout",
+        vary(BODY, "activation", ("ReLU", "leaky ReLU")),
+        "ReLU",
+    ),
+    Question(
+        "02_batchnorm",
+        "Learning rate",
+        vary(replace(PLAIN, dropout=0.0), "learning_rate", (0.02, 0.05, 0.1)),
+        "0.02",
+    ),
+    Question(
+        "03_dropout",
+        "Rate of dropout, behind the last block or behind every one",
+        {
+            **vary(PLAIN, "dropout", (0.0, 0.02, 0.05, 0.1)),
+            "0.05 behind every block": replace(PLAIN, dropout=0.05, dropout_everywhere=True),
+        },
+        "0.02",
+    ),
+    Question(
+        "04_gap_fc",
+        "Head, at about the same number of parameters",
+        {
+            "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
+            "GAP, FC": PLAIN,
+            "flatten, FC (widths 8 8 10 10 10 4)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 10, 10, 10, 4)),
+        },
+        "GAP, FC",
+    ),
+    Question(
+        "05_augmentation",
+        "What augmentation does, at a constant rate",
+        {name: replace(CONSTANT, augment=augment) for name, augment in AMOUNTS.items()},
+        "all four, medium: 10°, 1.5 pixels, 12 %, 8°",
+    ),
+    Question(
+        "06_lr_scheduler",
+        "Schedule",
+        {
+            "constant, 0.02": CONSTANT,
+            **{f"{name}, from 0.2": replace(LAST, schedule=name) for name in list(HEIGHTS)[1:]},
+        },
+        "settle 0.7, from 0.2",
+    ),
+    Question("06_lr_scheduler", "Highest rate", vary(LAST, "learning_rate", (0.1, 0.2, 0.4)), "0.2"),
+    Question("06_lr_scheduler", "Batch size", vary(LAST, "batch_size", (32, 64, 128)), "64"),
+    Question("06_lr_scheduler", "Weight decay", vary(LAST, "weight_decay", (0.0, 0.0005)), "0.0"),
+    Question("06_lr_scheduler", "Layout in memory", vary(LAST, "channels_last", (True, False)), "True"),
+]
