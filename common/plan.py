@@ -16,6 +16,7 @@ TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
 WITHOUT_INFLUENCE = {
     "canvas",
     "chain",
+    "changes",
     "choices",
     "cli",
     "execution",
@@ -23,6 +24,7 @@ WITHOUT_INFLUENCE = {
     "inference",
     "intervals",
     "kernel",
+    "pages",
     "plan",
     "plots",
     "recipes",

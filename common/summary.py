@@ -152,19 +152,23 @@ def not_applicable(run: dict) -> str:
 
 
 def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
-    """Write the parts of the README that stand between marks: all of its figures."""
+    """Write the figures of `results` into the README at `path`."""
+    write_whole(path, filled(path.read_text(encoding="utf-8"), folder, results))
+
+
+def filled(text: str, folder: Path, results: list[Runs]) -> str:
+    """A README with the parts that stand between marks written anew: all of its figures."""
     parts = {
         "results": tables.series(results),
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results),
     }
-    text = path.read_text(encoding="utf-8")
     for name, lines in parts.items():
         start, end = f"<!-- {name}: written by run_all.sh -->", f"<!-- end of {name} -->"
         before, rest = text.split(start)
         text = "\n\n".join([before + start, "\n".join(lines), end + rest.split(end)[1]])
-    write_whole(path, text)
+    return text
 
 
 def field_table(path: Path) -> list[str]:
