@@ -93,13 +93,18 @@ def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.Noteb
         "Inference": pictures(notebooks[-1]) + board,
     }
     overview = summary.overview(results).replace("# ", "## ", 1)
-    body = [relink(markdown2html(start), ROOT, folder), relink(markdown2html(overview), folder, folder)]
+    body = [as_html(start, ROOT, folder), as_html(overview, folder, folder)]
     for section in sections:
         name = section.partition("\n")[0]
         if name not in PRACTICE:
-            body += [relink(markdown2html(f"## {section}"), ROOT, folder), additions.pop(name, "")]
+            body += [as_html(f"## {section}", ROOT, folder), additions.pop(name, "")]
     title = start.strip().partition("\n")[0].removeprefix("# ")
     return page("index.html", title, "\n".join([*body, *additions.values()]), {REPOSITORY: "The repository"})
+
+
+def as_html(text: str, base: Path, folder: Path) -> str:
+    """Markdown that was written in `base`, as a part of a page; headings without links to themselves."""
+    return relink(re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text)), base, folder)
 
 
 def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:
@@ -128,6 +133,7 @@ def page(here: str, title: str, body: str, links: dict[str, str]) -> str:
     # What is wider than a phone is moved by itself, by keyboard as well.
     body = body.replace("<table", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table')
     body = re.sub(r"<pre(?=>)", '<pre tabindex="0"', body.replace("</table>", "</table></div>"))
+    body = re.sub(r'<img[^>]*?src="([^"]*)"[^>]*>', r'<a class="figure" href="\1">\g<0></a>', body, flags=re.S)
     template = Environment(loader=FileSystemLoader(SITE), keep_trailing_newline=True).get_template("page.html.j2")
     return template.render(here=here, title=title, body=body, pages=pages, links=links)
 

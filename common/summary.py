@@ -13,6 +13,7 @@ from common.mnist import is_at_hand
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
 
 NOTEBOOKS = ROOT / "notebooks"
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -179,6 +180,29 @@ def field_table(path: Path) -> list[str]:
 
 
 def point_to_repository(path: Path) -> None:
-    """Write the repository's address into the notebook's first cell, which fetches it in Colab."""
-    text = path.read_text(encoding="utf-8")
-    write_whole(path, re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, text))
+    """Write the repository's address into the notebook's first code cell, which fetches it in Colab, and its links."""
+    notebook = json.loads(re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, path.read_text(encoding="utf-8")))
+    intro = notebook["cells"][0]
+    strip, rest = (
+        "".join(intro["source"]).partition("\n\n")[0],
+        re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)[1],
+    )
+    intro["source"] = "\n\n".join([strip, links(path.stem), rest]).splitlines(keepends=True)
+    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def links(stage: str) -> str:
+    """Where to go from a notebook, which may be the source or an executed copy."""
+    place = SERIES.index(stage)
+    before, after = SERIES[max(0, place - 1) : place], SERIES[place + 1 : place + 2]
+    colab = f"{tables.COLAB}/blob/main/notebooks/{stage}.ipynb"
+    return " · ".join(
+        [
+            *(f"[← {tables.title(name)}]({name}.ipynb)" for name in before),
+            *(f"[{tables.title(name)} →]({name}.ipynb)" for name in after),
+            "[Overview](../README.md)",
+            f"[Source](../notebooks/{stage}.ipynb)",
+            f"[Executed](../outputs/{stage}.ipynb)",
+            f"[![Open in Colab]({BADGE})]({colab})",
+        ]
+    )

@@ -71,6 +71,14 @@ def test_all_begin_with_the_same_cell(stage):
     assert source(stage, "setup") == source(STAGES[0], "setup")
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_opens_with_the_strip_of_stages_and_links_in_all_directions(stage):
+    strip, links, title = source(stage, "intro").split("\n\n")[:3]
+    assert strip.count("**") == 2 and [name for name in STAGES if f"]({name}.ipynb)" not in strip] == [stage]
+    assert links == summary.links(stage)
+    assert title.startswith(f"# {int(stage[:2])} · ")
+
+
 def test_the_address_of_the_repository_is_that_of_the_package():
     for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
         pattern = r"https://(?:colab\.research\.google\.com/)?github(?:\.com)?/[\w.-]+/[\w.-]+"
