@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from common import InputError
-from common.cli import Options, from_caller, read_options
+from common.appendix import is_recorded, plan_systems
+from common.cli import SMOKE, Options, from_caller, read_options
 from common.execution import Outcome, Task, execute, is_done
 from common.files import write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
         options = read_options(arguments, root)
-        return run_series(options, root) if options.task == "series" else run_other(options, root)
+        return (run_series if options.task in ("series", "published") else run_other)(options, root)
     except InputError as problem:
         print("run_all:", " ".join(str(problem).split()), file=sys.stderr)
         return 2
@@ -37,18 +38,20 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 def run_series(options: Options, root: Path) -> int:
     """Check, run, summarise, and record what is the full series."""
     dataset = prepare(options)
-    tasks = plan(options, dataset, root)
+    published = options.task == "published"
+    tasks = (plan_systems if published else plan)(options, dataset, root)
+    is_there = is_recorded if published else is_done
     folder = tasks[0].folder
     for task in tasks:
         refuse_smaller(task)
     with sole_use(folder):
-        todo = [task for task in tasks if options.fresh or not is_done(task)]
+        todo = [task for task in tasks if options.fresh or not is_there(task)]
         jobs = options.jobs or max(1, min(len(todo), cores()))
         print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {jobs} at a time")
         print(f"Results: {shown(folder)}", flush=True)
         failed = [outcome for outcome in run(todo, make_executor(jobs)) if outcome.error]
-        if seeds_in(folder):
-            print(f"\n{summarise(folder)}")
+        if published or seeds_in(folder):
+            print(f"\n{(summarise_systems if published else summarise)(folder)}")
         for outcome in failed:
             print(f"run_all: {describe(outcome)}", file=sys.stderr)
         if is_full_series(options, dataset) and not failed:
@@ -62,10 +65,26 @@ def run_other(options: Options, root: Path) -> int:
 
     if options.task == "rewrite":
         print(summarise(root / "outputs"))
+        print(summarise_systems(root / "outputs" / "published"))
         return 0
-    prepare(options)
+    dataset = prepare(options)
+    if options.task == "benchmark":
+        run_benchmark(dataset, SMOKE.items() <= options.parameters.items(), root / "outputs")
+        return 0
     print(choices.answer(options.jobs or cores()))
     return 0
+
+
+def run_benchmark(dataset: str, smoke: bool, outputs: Path) -> None:
+    """Measure, show the table, and bring the README up to a record of the full benchmark."""
+    from benchmarks import benchmark
+    from common import speed
+
+    record = benchmark.run(dataset, outputs, smoke)
+    print("\n".join(speed.section(record)))
+    if record.parent == outputs:
+        summarise(outputs)
+    print(f"Written to {shown(record)}")
 
 
 def prepare(options: Options) -> str:
@@ -85,6 +104,13 @@ def summarise(folder: Path) -> str:
     table = summary.summarise(folder)
     pages.write_report(folder)
     return table
+
+
+def summarise_systems(folder: Path) -> str:
+    """The same for the published systems."""
+    from common import systems
+
+    return systems.summarise(folder)
 
 
 def make_executor(jobs: int) -> Executor:

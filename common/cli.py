@@ -16,7 +16,10 @@ SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
 OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
 ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
+APPENDIX = Path("notebooks", "appendix", "published_systems.ipynb")
 OTHER_TASKS = {
+    "published": "instead: the published systems, with seeds 0 1 2; one of them by -p system NAME",
+    "benchmark": "instead: measure how fast the series trains, beside the conventional pipeline (10 minutes)",
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }
@@ -35,21 +38,26 @@ class Options:
     minutes: float | None
     out: Path | None
     fresh: bool
-    task: str  # "series", or what is done in its place: "choices", "rewrite"
+    task: str  # "series", or what is done in its place: one of OTHER_TASKS
 
 
 def read_options(arguments: list[str] | None, root: Path) -> Options:
     """The options, checked; InputError for what is unknown or impossible."""
     notebooks = {int(path.name[:2]): path for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))}
     read = make_parser(list(notebooks)).parse_args(arguments)
-    chosen = [notebooks[stage] for stage in sorted(set(read.stages))]
+    published = read.task == "published"
+    if published and read.stages:
+        raise InputError("--stages are those of the series: choose a published system by -p system NAME")
+    chosen = [notebooks[stage] for stage in sorted(set(read.stages or notebooks))]
+    if published:
+        chosen = [root / APPENDIX]
     parameters = dict(SMOKE) if read.smoke else {}
     parameters |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
     parameters |= {name: parse(name, text, chosen) for name, text in read.parameter}
     return Options(
         notebooks=chosen,
-        every_stage=len(chosen) == len(notebooks),
-        seeds=sorted(set(read.seeds)),
+        every_stage=chosen == list(notebooks.values()),
+        seeds=sorted(set(read.seeds or ([0, 1, 2] if published else [0]))),
         parameters=parameters,
         jobs=read.jobs,
         minutes=read.timeout,
@@ -76,8 +84,8 @@ def make_parser(stages: list[int]) -> argparse.ArgumentParser:
         "replaces the recorded results in outputs/; any other run has its own folder in outputs/scratch/.",
     )
     add = parser.add_argument
-    add("--stages", type=int, nargs="+", choices=stages, default=stages, metavar="N", help="only these (all)")
-    add("--seeds", type=whole(0, 2**32 - 1), nargs="+", default=[0], metavar="N", help="a run each (0)")
+    add("--stages", type=int, nargs="+", choices=stages, metavar="N", help="only these (all)")
+    add("--seeds", type=whole(0, 2**32 - 1), nargs="+", metavar="N", help="a run each (0)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=whole(1), metavar="N", help="of each run (15)")
     length.add_argument("--smoke", action="store_true", help="1 epoch on 2,000 images: does all of it work?")

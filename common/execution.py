@@ -53,6 +53,16 @@ class Task:
         return self.folder / ".done" / f"{self.name}.json"
 
     @property
+    def written(self) -> Path:
+        """The metrics file as the notebook writes it."""
+        return self.workplace / "metrics" / self.stage / f"seed-{self.seed}.json"
+
+    @property
+    def root(self) -> Path:
+        """Of the repository that the notebook belongs to."""
+        return next(place for place in self.notebook.parents if place.name == "notebooks").parent
+
+    @property
     def workplace(self) -> Path:
         return self.folder / ".running" / self.name
 
@@ -135,13 +145,12 @@ def deliver(task: Task) -> list[float]:
     notebook = json.loads(task.executed.read_text(encoding="utf-8"))
     if error_in(notebook):
         raise RuntimeError("stopped early")  # papermill lets `sys.exit(0)` pass
-    written = task.workplace / task.metrics.relative_to(task.folder)
-    if not written.exists():
+    if not task.written.exists():
         raise RuntimeError("the notebook ended without writing its metrics file")
-    metrics = written.read_text(encoding="utf-8")
+    metrics = task.written.read_text(encoding="utf-8")
     accuracies = [epoch["test_accuracy"] for epoch in json.loads(metrics)["history"][-5:]]
     if task.keep_copy:
-        write_whole(task.copy, cleaned(notebook, task.notebook.parent.parent))
+        write_whole(task.copy, cleaned(notebook, task.root))
         weights = task.workplace / task.weights.relative_to(task.folder)
         if weights.exists():
             write_whole(task.weights, weights.read_text(encoding="utf-8"))
@@ -156,7 +165,7 @@ def explain(task: Task, problem: Exception) -> str:
     with contextlib.suppress(OSError, ValueError):  # a full disk must not hide the reason
         notebook = json.loads(task.executed.read_text(encoding="utf-8"))
         reason = error_in(notebook) or reason
-        write_whole(task.failed_copy, cleaned(notebook, task.notebook.parent.parent))
+        write_whole(task.failed_copy, cleaned(notebook, task.root))
     if isinstance(problem, TimeoutError) and task.minutes:
         reason = f"not finished after {task.minutes:g} minutes"
     return " ".join(reason.split())[:300]

@@ -22,7 +22,12 @@ from common.runs import ROOT, Runs
 from common.weights import read_layers
 
 SITE = Path(__file__).resolve().parent / "site"
-PRACTICE = ("Run it", "Change a stage, or add one", "Layout")  # sections of the README that are no part of the story
+PRACTICE = (
+    "Run it",
+    "Change a stage, or add one",
+    "Contribute",
+    "Layout",
+)  # sections of the README that are no part of the story
 Figures = dict[bytes, str]  # the file of each picture: stages share those that are alike
 
 
@@ -84,13 +89,14 @@ def stage_page(stage: str, notebook: nbformat.NotebookNode, folder: Path) -> str
 
 def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.NotebookNode], weights: bool) -> str:
     """The whole story: the README's, with the folder's own figures, the changes of code, and digits to try."""
-    readme = summary.filled((ROOT / "README.md").read_text(encoding="utf-8"), folder, results)
+    readme = summary.filled((ROOT / "README.md").read_text(encoding="utf-8"), summary.readme_parts(folder, results))
     readme = re.sub(r"<!--.*?-->", "", readme)
     start, *sections = re.split(r"^## ", readme, flags=re.M)
     board = (SITE / "digit.html").read_text(encoding="utf-8") if weights else ""
     additions = {
         "The six steps": changes(notebooks, [runs.stage for runs in results]),
         "Inference": pictures(notebooks[-1]) + board,
+        "The published systems": tables_of(folder / "published"),
     }
     overview = summary.overview(results).replace("# ", "## ", 1)
     body = [as_html(start, ROOT, folder), as_html(overview, folder, folder)]
@@ -105,6 +111,15 @@ def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.Noteb
 def as_html(text: str, base: Path, folder: Path) -> str:
     """Markdown that was written in `base`, as a part of a page; headings without links to themselves."""
     return relink(re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text)), base, folder)
+
+
+def tables_of(folder: Path) -> str:
+    """What the README of a folder beside the series says, below its title; nothing where there is none."""
+    path = folder / "README.md"
+    if not path.exists():
+        return ""
+    text = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8")).partition("\n")[2]
+    return as_html(re.sub(r"^##", "###", text, flags=re.M), folder, folder.parent)
 
 
 def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:

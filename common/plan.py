@@ -14,6 +14,7 @@ MNIST = "MNIST"
 TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
 # Modules that no run's numbers depend on; any other, a new one too, is part of a run's identity.
 WITHOUT_INFLUENCE = {
+    "appendix",
     "canvas",
     "chain",
     "changes",
@@ -24,15 +25,20 @@ WITHOUT_INFLUENCE = {
     "inference",
     "intervals",
     "kernel",
+    "landscape",
     "pages",
     "plan",
     "plots",
+    "published",
     "recipes",
     "report",
     "requirements",
     "runs",
+    "speed",
     "summary",
+    "systems",
     "tables",
+    "verdicts",
     "weights",
 }
 
@@ -80,7 +86,8 @@ def folder_name(options: Options, dataset: str) -> str:
     if SMOKE.items() <= values.items():
         length = "smoke"
     else:
-        length = f"{values.get('epochs', parameters_of(options.notebooks[0])['epochs'])}-epochs"
+        epochs = values.get("epochs", parameters_of(options.notebooks[0])["epochs"])
+        length = f"{epochs}-epochs" if epochs else "as-published"
     hidden = SMOKE if length == "smoke" else {"epochs"}
     others = [f"{name}-{value}" for name, value in sorted(values.items()) if name not in hidden]
     return re.sub(r"[^\w.+-]", "_", "-".join([short(dataset), length, *others]))[:100]

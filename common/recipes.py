@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.batches import Augment
+from common.batches import Augment, sampling_grid
 from common.blocks import GlobalAveragePool, conv_block
 
 
@@ -28,6 +28,25 @@ class Mirroring(Augment):
         """`images`, each changed by its row of `amounts`."""
         mirrored = (amounts[:, 7] > 0).view(-1, 1, 1, 1)
         return super().apply(torch.where(mirrored, images.flip(3), images), amounts[:, :7])
+
+
+@dataclass(frozen=True)
+class Elastic(Augment):
+    """Augmentation that also bends the image: each of 6×6 points moves by itself, and the pixels between follow."""
+
+    bend: float = 0.0  # pixels, either way
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """A row of amounts an image; those behind the first seven are the moves of the points."""
+        moves = (torch.rand(count, 72, generator=generator) * 2 - 1) * self.bend
+        return torch.cat([Augment(*list(vars(self).values())[:7]).draw(count, generator), moves], dim=1)
+
+    def apply(self, images: Tensor, amounts: Tensor) -> Tensor:
+        """`images`, each changed by its row of `amounts`."""
+        side = images.shape[-1]
+        moves = nn.functional.interpolate(amounts[:, 7:].view(-1, 2, 6, 6), (side, side), mode="bicubic")
+        grid = sampling_grid(amounts[:, :5], side) + moves.movedim(1, 3) * 2 / side
+        return nn.functional.grid_sample(images, grid, align_corners=False)
 
 
 MEDIUM = Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8)
@@ -70,10 +89,11 @@ HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
 class Recipe:
     """All that makes a run but its seed."""
 
-    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
-    padded: tuple[int, ...] = (1, 3)  # numbers of the blocks whose convolution is padded
+    widths: tuple[int, ...] = (8, 8, 12, 14, 16, 16)
+    padded: tuple[int, ...] = ()  # numbers of the blocks whose convolution is padded
     pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
     separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
+    shared: tuple[int, ...] = ()  # numbers of the blocks that use the convolution of the block before, too
     activation: str = "ReLU"
     norm: bool = True
     dropout: float = 0.0
@@ -104,6 +124,8 @@ def network(recipe: Recipe) -> nn.Sequential:
         )
         if number in recipe.separable:
             block = separated(channels, width, padding, block)
+        if number in recipe.shared:
+            block[0] = blocks[-1][0]
         blocks.append(activated(block, recipe.activation))
         channels, side = width, (side - 2 + 2 * padding) // (1 + pools)
     return nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
@@ -144,7 +166,7 @@ def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
 
 BARE = replace(PLAIN, norm=False, dropout=0.0)
 BODY = replace(LAST, dropout=0.0)  # what the body is asked with: all that the last stage has but dropout
-SIZES = ((8, 8, 10, 12, 12, 14), (6, 8, 10, 12, 12, 16), (8, 8, 8, 10, 10, 12))
+SIZES = ((8, 8, 12, 14, 16, 16), (8, 8, 10, 12, 12, 14), (8, 8, 8, 10, 10, 12))
 PADDINGS = {"none": (), "first block": (1,), "third block": (3,), "first and third block": (1, 3)}
 QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
@@ -152,13 +174,13 @@ QUESTIONS = [
         "01_skeleton",
         "Widths, in the last stage but for its dropout",
         {" ".join(map(str, widths)): replace(BODY, widths=widths) for widths in SIZES},
-        "8 8 10 12 12 14",
+        "8 8 12 14 16 16",
     ),
     Question(
         "01_skeleton",
         "Padding, in the last stage but for its dropout",
         {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
-        "first and third block",
+        "none",
     ),
     Question(
         "01_skeleton",
@@ -187,7 +209,7 @@ QUESTIONS = [
         {
             "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
             "GAP, FC": PLAIN,
-            "flatten, FC (widths 8 8 10 10 10 4)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 10, 10, 10, 4)),
+            "flatten, FC (widths 8 8 12 14 16 8)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 8)),
         },
         "GAP, FC",
     ),

@@ -65,6 +65,10 @@ class Runs(list):
         """Clean train accuracy less test accuracy, after the last epoch."""
         return self.clean - self.test(-1)
 
+    def scale(self, what: str, block: int) -> float:
+        """Of the fresh network: the spread of the "values" behind a block, or the size of its "gradients"."""
+        return self.over(lambda run: run["scales"][what][block])
+
     @property
     def parameters(self) -> int:
         """Of the network."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from common import REPOSITORY, InputError, choices, plots, report, tables
+from common import REPOSITORY, InputError, choices, plots, report, speed, tables
 from common.data import CACHE, load_digits
 from common.files import write_whole
 from common.mnist import is_at_hand
@@ -154,17 +154,27 @@ def not_applicable(run: dict) -> str:
 
 def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
     """Write the figures of `results` into the README at `path`."""
-    write_whole(path, filled(path.read_text(encoding="utf-8"), folder, results))
+    fill(path, readme_parts(folder, results))
 
 
-def filled(text: str, folder: Path, results: list[Runs]) -> str:
-    """A README with the parts that stand between marks written anew: all of its figures."""
-    parts = {
+def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
+    """The lines that stand between marks in the README: all of its figures."""
+    return {
         "results": tables.series(results),
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results),
+        "speed": speed.section(folder / "benchmark.json"),
     }
+
+
+def fill(path: Path, parts: dict[str, list[str]]) -> None:
+    """Write lines between the marks that a page has for them."""
+    write_whole(path, filled(path.read_text(encoding="utf-8"), parts))
+
+
+def filled(text: str, parts: dict[str, list[str]]) -> str:
+    """A page's text with other lines between its marks."""
     for name, lines in parts.items():
         start, end = f"<!-- {name}: written by run_all.sh -->", f"<!-- end of {name} -->"
         before, rest = text.split(start)
@@ -183,11 +193,9 @@ def point_to_repository(path: Path) -> None:
     """Write the repository's address into the notebook's first code cell, which fetches it in Colab, and its links."""
     notebook = json.loads(re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, path.read_text(encoding="utf-8")))
     intro = notebook["cells"][0]
-    strip, rest = (
-        "".join(intro["source"]).partition("\n\n")[0],
-        re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)[1],
-    )
-    intro["source"] = "\n\n".join([strip, links(path.stem), rest]).splitlines(keepends=True)
+    navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)
+    strip = navigation.partition("\n\n")[0]
+    intro["source"] = "\n\n".join([strip, links(path.stem), words]).splitlines(keepends=True)
     write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -116,6 +116,7 @@ def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **o
         "images": {"train": 60_000, "test": 10_000},
         "receptive_field": 22,
         "wrong": [1, 2],
+        "taken_for": [7, 8],
         "history": history,
     }
     return run | other

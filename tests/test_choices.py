@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from common import choices
+from common import choices, recipes
 from common.batches import Augment
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
@@ -21,7 +21,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 def network_of(stage: str) -> nn.Module:
     """The network that stands in a notebook."""
     cells = json.loads((NOTEBOOKS / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
-    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.1}
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.02}
     exec("".join(next(cell["source"] for cell in cells if cell["id"] == "net")), names)
     return names["Net"]()
 
@@ -29,15 +29,15 @@ def network_of(stage: str) -> nn.Module:
 @pytest.mark.parametrize(
     ("stage", "recipe"),
     [
-        ("01_skeleton", replace(choices.LAST, norm=False, head="1×1, GAP")),
-        ("02_batchnorm", replace(choices.LAST, head="1×1, GAP")),
-        ("03_dropout", replace(choices.LAST, head="1×1, GAP", dropout=0.1)),
-        ("06_lr_scheduler", replace(choices.LAST, dropout=0.1)),
+        ("01_skeleton", replace(recipes.BARE, head="1×1, GAP")),
+        ("02_batchnorm", replace(recipes.PLAIN, head="1×1, GAP", dropout=0.0)),
+        ("03_dropout", replace(recipes.PLAIN, head="1×1, GAP")),
+        ("06_lr_scheduler", recipes.LAST),
     ],
 )
 def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
     torch.manual_seed(0)
-    built = choices.network(recipe).train()
+    built = recipes.network(recipe).train()
     torch.manual_seed(0)
     written = network_of(stage).train()
     images = torch.randn(4, 1, 28, 28)
@@ -49,23 +49,45 @@ def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
 
 
 def test_the_last_recipe_has_the_settings_of_the_last_notebook():
-    asked, recipe = parameters_of(NOTEBOOKS / "06_lr_scheduler.ipynb"), choices.LAST
+    asked, recipe = parameters_of(NOTEBOOKS / "06_lr_scheduler.ipynb"), recipes.LAST
     names = ("epochs", "batch_size", "learning_rate")
     assert {name: asked[name] for name in names} == {name: getattr(recipe, name) for name in names}
     shift = asked["shift"]
     assert recipe.augment == Augment(asked["rotation"], shift, shift, asked["scale"], asked["shear"])
-    assert recipe.schedule == f"settle {asked['settle']}" and choices.WARM[0] == [0, asked["warmup"]]
+    assert recipe.schedule == f"settle {asked['settle']}" and recipes.WARM[0] == [0, asked["warmup"]]
+
+
+def test_an_answer_is_taken_and_is_what_the_notebooks_have():
+    for question in recipes.QUESTIONS:
+        assert question.taken in question.answers
+        taken, base = question.answers[question.taken], {recipes.LAST, recipes.BODY, recipes.PLAIN, recipes.BARE}
+        assert taken in base | {recipes.CONSTANT, replace(recipes.PLAIN, dropout=0.0)}, question.text
+
+
+def test_half_of_the_images_are_mirrored_and_the_others_are_not():
+    images, mirroring = torch.rand(200, 1, 28, 28), recipes.Mirroring()
+    changed = mirroring.apply(images, mirroring.draw(200, torch.Generator().manual_seed(0)))
+    mirrored = [torch.allclose(new, old.flip(2), atol=1e-5) for new, old in zip(changed, images, strict=True)]
+    kept = [torch.allclose(new, old, atol=1e-5) for new, old in zip(changed, images, strict=True)]
+    assert 70 < sum(mirrored) < 130 and sum(mirrored) + sum(kept) == 200
+
+
+def test_other_activations_and_separable_blocks_take_the_place_of_the_usual_ones():
+    net = recipes.network(replace(recipes.LAST, activation="leaky ReLU", separable=(3,)))
+    kinds = [type(module) for module in net.modules()]
+    assert nn.LeakyReLU in kinds and net[2][0].groups == 8 and net[2][3].kernel_size == (1, 1)
+    assert net(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_every_schedule_stays_between_nothing_and_the_highest_rate():
-    for height in choices.HEIGHTS.values():
+    for height in recipes.HEIGHTS.values():
         assert all(0 <= height(step / 100) <= 1 for step in range(100))
 
 
 def test_a_recipe_keeps_its_key_and_no_other_has_it():
-    recipes = {recipe for answers in choices.QUESTIONS.values() for recipe in answers.values()}
-    assert len({recipe.key for recipe in recipes}) == len(recipes)
-    assert choices.Recipe().key == choices.LAST.key
+    asked = {recipe for question in recipes.QUESTIONS for recipe in question.answers.values()}
+    assert len({recipe.key for recipe in asked}) == len(asked)
+    assert recipes.Recipe(dropout=0.02).key == recipes.LAST.key
 
 
 @pytest.fixture
@@ -94,7 +116,8 @@ def tried(monkeypatch, tmp_path):
         def result(self): ...
 
     monkeypatch.setattr(choices, "FOLDER", tmp_path)
-    monkeypatch.setattr(choices, "QUESTIONS", {"Rate": {"low": replace(choices.LAST, learning_rate=0.1)}})
+    question = recipes.Question("06_lr_scheduler", "Rate", {"low": replace(recipes.LAST, learning_rate=0.1)}, "low")
+    monkeypatch.setattr(choices, "QUESTIONS", [question])
     monkeypatch.setattr(choices, "train", pretend)
     monkeypatch.setattr(choices, "ProcessPoolExecutor", Here)
     return asked
@@ -103,7 +126,7 @@ def tried(monkeypatch, tmp_path):
 def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path, monkeypatch):
     monkeypatch.setattr(choices, "SEEDS", (0, 1))
     text = choices.answer(jobs=1)
-    assert "| low | 10 | 2 | 99.050 | 99.00 | 0.0300 | 99.50 |" in text
+    assert "| **low** | 10 | 2 | 99.050 ± 0.071 | 99.00 | 0.00 | 0.0300 | 99.50 |" in text
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
     choices.answer(jobs=1)
     assert len(tried) == 2
@@ -111,7 +134,7 @@ def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path, monk
 
 def test_the_tables_tell_how_much_of_the_plan_was_run(tried):
     text = choices.tables()
-    assert "0 of the 3 runs" in text and "## Rate" not in text
+    assert "0 of the 2 runs" in text and "Rate" not in text
 
 
 def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch, capsys):
@@ -119,7 +142,7 @@ def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch,
         raise DivergedError("epoch 1, loss is nan at step 3")
 
     monkeypatch.setattr(choices, "train", diverge)
-    assert "0 of the 3 runs" in choices.answer(jobs=1)
+    assert "0 of the 2 runs" in choices.answer(jobs=1)
     assert "loss is nan" in capsys.readouterr().out
 
 

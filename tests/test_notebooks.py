@@ -46,7 +46,8 @@ def test_the_series_is_these_six():
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_notebook_has_the_cells_of_the_series_in_their_order(stage):
     order = ["intro", "setup", "parameters", "imports", "data-text", "data", "net-text", "net", "shape"]
-    order += ["fit-text", "fit", "curves", "wrong-text", "wrong", "block-text", "save", "block", "recorded"]
+    order += ["scales-text", "scales"] * (stage < "03")
+    order += ["choices", "fit-text", "fit", "curves", "wrong-text", "wrong", "block-text", "save", "block", "recorded"]
     only_some = ("same", "inference-text", "inference")
     found = [name for name in cells(ROOT / "notebooks" / f"{stage}.ipynb") if name not in only_some]
     assert found == order
@@ -206,6 +207,13 @@ def test_recorded_runs_are_whole_and_on_mnist(stage):
         asked = parameters_of(ROOT / "notebooks" / f"{stage}.ipynb")
         asked["shift_x"] = asked["shift_y"] = asked.get("shift")
         assert run["hyperparameters"].items() <= asked.items()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_choices_say_what_the_committed_runs_say(stage):
+    text = summary.choices_text(stage)
+    assert source(stage, "choices") == text
+    assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["choices"]["source"]) == text
 
 
 def test_the_written_tables_are_those_of_the_committed_metrics(tmp_path):

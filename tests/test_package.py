@@ -9,18 +9,21 @@ import common
 
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
-COMPOSING = {"chain", "choices", "cli", "execution", "pages", "plan", "summary"}
+COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "pages", "plan", "summary", "systems"}
 # And these, each on what lies right below it.
 ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
+    "landscape": {"canvas"},  # and so does this
     "runs": {"files"},  # writes metrics, whole
     "inference": {"batches", "canvas"},  # scales images as training does, and draws
     "intervals": {"runs"},  # tells two sets of them apart
     "recipes": {"batches", "blocks"},  # what they are made of
     "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it
+    "speed": {"canvas"},  # draws on it
     "tables": {"runs", "intervals"},  # shows their figures
+    "verdicts": {"runs", "intervals", "tables", "published"},  # and holds them against those of others
     "weights": {"files", "runs"},  # writes them beside the metrics
 }
 MODULES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")

@@ -44,6 +44,8 @@ def draw_all(dataset):
         "augmented_grid": plots.augmented_grid(IMAGES, augment, dataset),
         "curves": plots.curves(history, dataset),
         "learning_rates": plots.learning_rates(history, dataset),
+        "scales": plots.scales({"values": [0.4, 0.2, 0.04], "gradients": [0.002, 0.005, 0.01]}, dataset),
+        "always_wrong": plots.always_wrong(IMAGES, [(0, 1, [2, 2, 3]), (5, 4, [9, 9, 9])], 3, dataset),
         "confusion": plots.confusion(LABELS, LABELS.roll(1), dataset),
         "misclassified": plots.misclassified(IMAGES, LABELS, RIGHT.roll(1, 0), dataset),
         "stage_spread": plots.stage_spread(results, dataset),

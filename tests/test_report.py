@@ -41,7 +41,7 @@ def test_a_run_is_described_by_all_that_its_file_promises():
         rows,
         history,
         hyperparameters={"learning_rate": 0.1},
-        wrong=[5, 9],
+        mistakes={"wrong": [5, 9], "taken_for": [3, 4]},
         environment=machine,
     )
     assert run == {
@@ -58,6 +58,7 @@ def test_a_run_is_described_by_all_that_its_file_promises():
         "receptive_field": 22,
         "seconds": 4.0,
         "wrong": [5, 9],
+        "taken_for": [3, 4],
         "history": history,
     }
 

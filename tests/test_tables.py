@@ -52,12 +52,27 @@ def test_the_words_follow_the_interval():
 
 
 def test_digits_that_every_seed_gets_wrong_are_counted():
-    runs = Runs("06", [make_run(seed=seed, wrong=[1, 2, 3 + seed]) for seed in (0, 1)])
+    runs = Runs("06", [make_run(seed=seed, wrong=[1, 2, 3 + seed], taken_for=[5, 6 + seed, 7]) for seed in (0, 1)])
     text = tables.errors([runs])[0]
-    assert "3 to 3 of 10,000" in text and "; 2 of them are wrong in all 2 seeds" in text
+    assert "3 to 3 of 10,000" in text
+    assert "4 are wrong in at least one of the 2 seeds, 2 in all of them, and 1 of these" in text
+    assert "would stand at 99.98 %" in text
 
 
 def test_figures_are_means_over_seeds():
     runs = Runs("06", [shifted(0.0, seed=0), shifted(0.2, seed=1)])
     assert runs.last_five == pytest.approx(mean((99.0, 99.2)))
     assert tables.plus_minus(tables.means(runs)) == "99.100 ± 0.141"
+
+
+def test_the_digits_that_every_seed_gets_wrong_are_told_with_what_they_are_taken_for():
+    runs = Runs(
+        "06", [{"seed": 0, "wrong": [3, 7], "taken_for": [1, 2]}, {"seed": 1, "wrong": [7, 9], "taken_for": [4, 5]}]
+    )
+    assert tables.always_wrong(runs) == {7: [2, 4]}
+
+
+def test_a_difference_is_told_with_its_interval_or_why_there_is_none():
+    assert intervals.in_words(0.1, 0.05, 0.15) == "+0.100 points, 95 % interval +0.050 to +0.150: better"
+    assert "two seeds" in intervals.in_words(0.1, -math.inf, math.inf)
+    assert intervals.in_words(math.nan, math.nan, math.nan) == "no seed in common"

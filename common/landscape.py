@@ -1,0 +1,56 @@
+"""The figure of all systems: parameters against accuracy."""
+
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common import canvas
+
+WIDTH = 90  # parameters between points of the same count, which are set side by side
+STYLES = (
+    {"marker": "o", "color": canvas.VERMILION, "markerfacecolor": "white"},
+    {"marker": "s", "color": "0.45", "markerfacecolor": "white"},
+    {"marker": "o", "color": canvas.BLUE},
+    {"marker": "D", "color": canvas.SKY},
+    {"marker": "^", "color": "black"},
+)
+
+
+class Point(NamedTuple):
+    """A network: its name, parameters, accuracy in %, and its standard deviation over seeds."""
+
+    name: str
+    parameters: int
+    accuracy: float
+    deviation: float = 0.0
+
+
+def landscape(kinds: dict[str, list[Point]]) -> Figure:
+    """Parameters against the mean of the last five epochs, a marker a kind."""
+    figure, axes = canvas.new_figure("Parameters and accuracy, mean of the last five epochs", "MNIST", 6)
+    canvas.label_accuracy(axes, "parameters")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    for (kind, points), style in zip(kinds.items(), STYLES, strict=True):
+        for place, point in zip(spread([point.parameters for point in points]), points, strict=True):
+            draw(axes, point, place, kind, style)
+    canvas.mark_target(axes, "MNIST")
+    canvas.legend_below(figure)
+    return figure
+
+
+def draw(axes: Axes, point: Point, place: float, kind: str, style: dict) -> None:
+    """A point, the line of its deviation if there is one, and its name at the right."""
+    error = point.deviation or None
+    axes.errorbar(place, point.accuracy, error, **style, linestyle="", markersize=5, elinewidth=1, label=kind)
+    spot = (place, point.accuracy)
+    axes.annotate(point.name, spot, (5, 3), textcoords="offset points", fontsize=7.5, color=style["color"])
+
+
+def spread(counts: list[int]) -> list[float]:
+    """Where points lie on the axis: those of the same count side by side around it."""
+    places = []
+    for index, count in enumerate(counts):
+        same = [other for other, value in enumerate(counts) if value == count]
+        places.append(count + WIDTH * (same.index(index) - (len(same) - 1) / 2))
+    return places

@@ -1,0 +1,75 @@
+"""What a benchmark found, as a table for the README and as a figure."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from common import canvas
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a figure of the record, in words, and the bar it is held against."""
+
+    name: str
+    words: str
+    form: str  # how the figure is written
+    bar: float | None = None
+    at_least: bool = False  # else at most
+
+    def is_met(self, median: float) -> bool:
+        """Whether a figure passes the bar."""
+        return self.bar is None or (median >= self.bar if self.at_least else median <= self.bar)
+
+
+ROWS = (
+    Row("ratio_conventional", "images per second, ours over the better conventional form", "{:.2f}×", 3, True),
+    Row("ratio_conventional_alone", "the same, one process of one thread each", "{:.2f}×"),
+    Row("ratio_conventional_pair", "the same, two such processes side by side each", "{:.2f}×"),
+    Row("ratio_floor", "time of a training step over that of its bare arithmetic", "{:.2f}×", 3),
+    Row("chain_overhead", "what the runner adds to the training of a chain of 15 epochs", "{:.1%}", 0.15),
+    Row("growth_epochs", "time grows with this power of the epochs", "{:.2f}", 1.05),
+    Row("growth_images", "… of the images", "{:.2f}", 1.05),
+    Row("growth_seeds", "… of the seeds", "{:.2f}", 1.05),
+    Row("memory_growth", "memory gained from the second epoch to the tenth", "{:.1f} MB", 20),
+    Row("peak_memory", "memory of a stage at its highest", "{:.2f} GB", 1.5),
+    Row("neighbour_runner", "slower beside a process that spins, in the runner", "{:.2f}×", 50),
+    Row("neighbour_by_hand", "the same, in a notebook run by hand", "{:.2f}×", 50),
+)
+NOTHING = ["No benchmark is recorded: `./run_all.sh --benchmark` makes one, in ten minutes."]
+
+
+def section(path: Path) -> list[str]:
+    """The README's part on speed, from a record if there is one."""
+    return table(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else NOTHING
+
+
+def table(record: dict) -> list[str]:
+    """A line a figure: median, lowest and highest round, bar."""
+    lines = ["| | median | lowest to highest | rounds | bar | |", "|---|---:|---:|---:|---|---|"]
+    for row in ROWS:
+        found = record["measured"][row.name]
+        low, high = (row.form.format(end) for end in found["spread"])
+        bar, verdict = "", ""
+        if row.bar is not None:
+            bar = f"at {'least' if row.at_least else 'most'} {row.form.format(row.bar)}"
+            verdict = "met" if row.is_met(found["median"]) else "**not met**"
+        figure = row.form.format(found["median"])
+        lines.append(f"| {row.words} | {figure} | {low} to {high} | {len(found['rounds'])} | {bar} | {verdict} |")
+    return [*lines, "", f"On {record['machine']}, with {record['dataset']}."]
+
+
+def rates(record: dict) -> Figure:
+    """Images per second of every form, a bar each, its rounds as dots."""
+    forms = record["images_per_second"]
+    figure, axes = canvas.new_figure("Images trained on in a second", record["dataset"], 3.6)
+    for place, (name, found) in enumerate(reversed(forms.items())):
+        color = canvas.BLUE if name.startswith("ours") else canvas.VERMILION
+        axes.barh(place, found["median"], color=color, alpha=0.6)
+        axes.plot(found["rounds"], [place] * len(found["rounds"]), "|", color="black")
+    axes.set_yticks(range(len(forms)), reversed(forms))
+    axes.set_xlabel(f"images per second, {record['machine']}")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,403 @@
+"""The published systems: their networks and what was written of them, their runs, and the page that judges them."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from conftest import Series, make_run
+from torch import nn
+from torch.nn import functional as F
+
+from common import appendix, canvas, chain, landscape, published, systems, verdicts
+from common.blocks import GlobalAveragePool
+from common.cli import APPENDIX, parameters_of, read_options
+from common.published import SYSTEMS
+from common.receptive_field import receptive_field_table
+from common.runs import ROOT, Runs, read_run
+
+NOTEBOOK = ROOT / APPENDIX
+PAGE = systems.FOLDER / "README.md"
+RECORDED = sorted(systems.FOLDER.glob("*/seed-*.json"))
+SMALL = """\
+import json
+from pathlib import Path
+
+recipe = RECIPES[system]
+run = {
+    "dataset": "MNIST" if data == "mnist" else data, "split": split, "epochs": epochs or recipe["epochs"],
+    "images": {"train": images or 60000}, "hyperparameters": recipe, "stage": system, "seed": seed,
+    "history": [{"test_accuracy": 99.0}] * 5,
+}
+assert system != "B2" or seed, "one that fails"
+file = Path(out, "metrics", system, f"seed-{seed}.json")
+file.parent.mkdir(parents=True)
+file.write_text(json.dumps(run))
+"""
+
+
+def source(cell: str) -> str:
+    """The text of a cell of the appendix."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return "".join(next(found["source"] for found in cells if found["id"] == cell))
+
+
+def networks() -> dict:
+    """The networks that stand in the notebook, by system."""
+    from functools import partial
+
+    names = {"nn": nn, "partial": partial, "GlobalAveragePool": GlobalAveragePool}
+    for cell in ("layer", "a", "b", "c", "d"):
+        exec(source(cell), names)
+    exec(source("nets").partition("rows = ")[0], names)
+    return names["NETS"]
+
+
+NETS = networks()
+PAGE_TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
+
+
+def fields(name: str) -> tuple[int, ...]:
+    """The receptive fields of a network, for the layers that its published table has."""
+    rows = receptive_field_table(NETS[name]())
+    return tuple(row.r_out for row in rows)[: len(published.PUBLISHED_FIELDS[name[0]])]
+
+
+def listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+# The networks, and what was written of them
+
+
+def test_every_system_has_its_network_and_its_count():
+    counts = {"A-pad0": 8_470, "A-pad1": 8_470, "B1": 9_746, "B2": 9_914, "B3": 7_788, "C1": 3_816, "C2": 3_816}
+    counts |= {"C3": 14_112, "D1": 13_160, "D2": 13_352}
+    counts |= dict.fromkeys(("D3-128", "D3-64", "D4-64", "D4-32", "D5-0.02", "D5-0.2"), 9_752)
+    assert {name: sum(weight.numel() for weight in make().parameters()) for name, make in NETS.items()} == counts
+    assert {name: system.parameters for name, system in SYSTEMS.items()} == counts
+
+
+def test_a_stated_count_is_met_by_all_but_a_and_d2():
+    off = [name for name, system in SYSTEMS.items() if system.stated not in ("–", f"{system.parameters:,}")]
+    assert off == ["A-pad0", "A-pad1", "D2"]
+
+
+def test_a_says_6k_and_has_8120_weights_in_its_convolutions():
+    convolutions = [layer for layer in NETS["A-pad0"]().modules() if isinstance(layer, nn.Conv2d)]
+    assert sum(layer.weight.numel() for layer in convolutions) == 8_120
+    assert "A says 6k, where the weights of its convolutions alone are 8,120" in PAGE_TEXT
+
+
+def test_d2_is_d1_and_two_weights_a_channel_so_both_cannot_have_13160():
+    norms = [layer for layer in NETS["D2"]().modules() if isinstance(layer, nn.BatchNorm2d)]
+    added = sum(2 * layer.num_features for layer in norms)
+    assert added == SYSTEMS["D2"].parameters - SYSTEMS["D1"].parameters == 192
+    assert "ours have 13,160 and 13,352" in PAGE_TEXT
+
+
+@pytest.mark.parametrize("name", ["A-pad0", "A-pad1"])
+def test_the_fields_of_a_are_not_those_of_its_table(name):
+    assert published.PUBLISHED_FIELDS["A"] != fields(name) == (3, 5, 6, 6, 10, 14, 18, 22)
+    assert f"grows to {listed(published.PUBLISHED_FIELDS['A'])}. **So is:** {listed(fields(name))}." in PAGE_TEXT
+
+
+@pytest.mark.parametrize("name", ["C1", "C2"])
+def test_the_fields_of_c_are_those_of_its_table(name):
+    assert fields(name) == published.PUBLISHED_FIELDS["C"]
+    assert f"C's table, {listed(fields(name))}, is right" in PAGE_TEXT
+
+
+def test_c1_and_c2_are_one_function_with_the_same_gradients():
+    pair = NETS["C1"]().double(), NETS["C2"]().double()
+    for one, other in zip(*(net.parameters() for net in pair), strict=True):
+        other.data.copy_(one)
+    images, labels = torch.rand(8, 1, 28, 28, dtype=torch.float64), torch.arange(8)
+    found = []
+    for net in pair:
+        scores = net(images)
+        F.cross_entropy(scores, labels).backward()
+        found.append([scores, *(weight.grad for weight in net.parameters())])
+    torch.testing.assert_close(*found)
+
+
+def test_c1_and_c2_start_alike_from_one_seed():
+    pair = []
+    for name in ("C1", "C2"):
+        torch.manual_seed(0)
+        pair.append(list(NETS[name]().parameters()))
+    assert all(torch.equal(*weights) for weights in zip(*pair, strict=True))
+
+
+def test_the_published_blocks_keep_their_order():
+    kinds = {name: [type(layer).__name__ for layer in NETS[name]()[0]] for name in ("B1", "B2", "C3")}
+    assert kinds["B1"] == ["Conv2d", "ReLU"]
+    assert kinds["B2"] == ["Conv2d", "ReLU", "BatchNorm2d", "Dropout"]
+    assert kinds["C3"] == ["Conv2d", "BatchNorm2d", "Dropout", "ReLU"]
+
+
+# How they are trained
+
+
+def test_a_trains_like_the_last_stage():
+    asked = parameters_of(ROOT / "notebooks" / "06_lr_scheduler.ipynb")
+    recipe = SYSTEMS["A-pad0"].recipe
+    assert {name: asked[name] for name in ("batch_size", "epochs", "learning_rate")}.items() <= asdict(recipe).items()
+    assert recipe.augment == {name: asked[name.partition("_")[0]] for name in recipe.augment}
+    assert f"[0, {asked['warmup']}, {asked['settle']}, 1], [0.05, 1, 0.04, 0]" in source("fit")
+    assert f'"norm relu drop", {asked["dropout"]}, ' in source("a")
+
+
+def test_a_rate_that_is_not_given_is_that_of_the_first_stages_in_proportion_to_the_batch():
+    asked = parameters_of(ROOT / "notebooks" / "02_batchnorm.ipynb")
+    for name in ("B1", "B2", "C1", "C2", "C3"):
+        recipe = SYSTEMS[name].recipe
+        assert recipe.learning_rate / recipe.batch_size == asked["learning_rate"] / asked["batch_size"]
+
+
+def test_the_notebook_begins_like_the_series():
+    cells = json.loads((ROOT / "notebooks" / "01_skeleton.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert source("setup") == "".join(next(cell["source"] for cell in cells if cell["id"] == "setup"))
+
+
+# Their runs
+
+
+@pytest.fixture
+def small(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
+    """A series with an appendix that trains nothing, and three of the systems."""
+    (series.root / APPENDIX).parent.mkdir(parents=True)
+    monkeypatch.setattr(appendix, "SYSTEMS", {name: SYSTEMS[name] for name in ("B1", "B2", "C1")})
+    recipes = json.loads(json.dumps({name: asdict(system.recipe) for name, system in SYSTEMS.items()}))
+    series.add("01_first", SMALL.replace("RECIPES", repr(recipes)))
+    written = series.root / "notebooks" / "01_first.ipynb"
+    text = written.read_text().replace("epochs = 15", 'epochs = 0\\nsystem = \\"B3\\"')
+    (series.root / APPENDIX).write_text(text)
+    monkeypatch.setattr(chain, "summarise_systems", lambda folder: "the verdicts")
+    return series
+
+
+def tasks_of(small: Series, *arguments: str, dataset: str = "MNIST") -> list[appendix.SystemTask]:
+    options = read_options(["--published", *arguments], small.root)
+    return appendix.plan_systems(options, dataset, small.root)
+
+
+def test_a_sweep_goes_seed_by_seed_through_the_systems(small):
+    found = [(task.seed, task.stage) for task in tasks_of(small)]
+    assert found == [(seed, name) for seed in (0, 1, 2) for name in ("B1", "B2", "C1")]
+    assert [task.stage for task in tasks_of(small, "--seeds", "0", "-p", "system", "C1")] == ["C1"]
+
+
+def test_what_fails_is_told_what_is_there_is_kept_and_not_made_again(small, capsys):
+    assert small.run("--published", "--seeds", "0") == 1
+    told = capsys.readouterr()
+    assert "3 of 3 runs to do" in told.out and "B2, seed 0 failed: AssertionError: one that fails" in told.err
+    assert told.out.endswith("the verdicts\n")
+    folder = small.root / "outputs" / "published"
+    kept = sorted(path.relative_to(folder).as_posix() for path in folder.glob("[A-Z]*/*"))
+    assert kept == ["B1/seed-0.json", "C1/seed-0.json"]
+    assert (folder / "B1.ipynb").exists() and (folder / "failed" / "B2-seed-0.ipynb").exists()
+    assert small.run("--published", "--seeds", "0", "-p", "system", "B1") == 0
+    assert "0 of 1 runs to do" in capsys.readouterr().out
+
+
+def test_a_run_by_another_recipe_is_made_again(small):
+    [task] = tasks_of(small, "--seeds", "0", "-p", "system", "C1")
+    run = make_run(*[99.0] * 20, hyperparameters=json.loads(json.dumps(asdict(SYSTEMS["C1"].recipe))))
+    task.metrics.parent.mkdir(parents=True)
+    task.metrics.write_text(json.dumps(run))
+    assert appendix.is_recorded(task)
+    slower = replace(SYSTEMS["C1"], recipe=replace(SYSTEMS["C1"].recipe, learning_rate=0.001))
+    changed = replace(task, identity=task.identity | {"recipe": asdict(slower.recipe)})
+    assert not appendix.is_recorded(changed)
+    assert not appendix.is_recorded(replace(task, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dataset", "folder"),
+    [
+        ("", "MNIST", "published"),
+        ("-p system B1 --seeds 3 --jobs 1 --device cpu", "MNIST", "published"),
+        ("", "rendered digits, not MNIST", "scratch/published-rendered-as-published"),
+        ("--smoke", "MNIST", "scratch/published-mnist-smoke"),
+        ("--epochs 2", "MNIST", "scratch/published-mnist-2-epochs"),
+        ("--split validation", "MNIST", "scratch/published-mnist-as-published-split-validation"),
+    ],
+)
+def test_only_runs_on_mnist_as_published_are_recorded(small, arguments, dataset, folder):
+    assert tasks_of(small, *arguments.split(), dataset=dataset)[0].folder == small.root / "outputs" / folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("-p system B4", "system 'B4' is unknown: choose one of A-pad0, A-pad1, B1"),
+        ("--stages 1", "choose a published system by -p system NAME"),
+        ("-p speed 1", "published_systems has no parameter 'speed', only seed, epochs, system"),
+    ],
+)
+def test_what_is_unknown_is_refused_in_one_line(small, capsys, arguments, complaint):
+    assert small.run("--published", *arguments.split()) == 2
+    told = capsys.readouterr().err
+    assert complaint in told and told.count("\n") == 1
+    assert not (small.root / "outputs").exists()
+
+
+# What came of them
+
+
+def seeds(*accuracies: float, **other) -> Runs:
+    """Runs at these accuracies, a seed each."""
+    return Runs("B1", [make_run(*[accuracy] * 15, seed=seed, **other) for seed, accuracy in enumerate(accuracies)])
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        (seeds(), "not run yet"),
+        (seeds(99.0, 99.1), "takes 3 seeds, 2 so far"),
+        (seeds(99.0, 99.05, 99.1), "yes"),
+        (seeds(98.0, 98.05, 98.1), "no, it was higher"),
+        (seeds(99.5, 99.55, 99.6), "no, it was lower"),
+        (seeds(99.0, dataset="rendered digits"), "not applicable (rendered digits)"),
+    ],
+)
+def test_a_figure_is_reproduced_if_one_more_seed_could_have_it(runs, words):
+    assert verdicts.verdict(SYSTEMS["B1"], runs) == words
+
+
+def test_the_reach_of_three_seeds_is_students_for_one_more():
+    low, high = verdicts.reach([99.0, 99.1, 99.2])
+    assert (low, high) == pytest.approx((99.1 - 4.303 * 0.1 * (4 / 3) ** 0.5, 99.1 + 4.303 * 0.1 * (4 / 3) ** 0.5))
+
+
+def test_where_only_a_best_epoch_was_published_it_is_held_against_our_best():
+    runs = [make_run(*[98.0] * 14, 99.2 + seed / 100, *[98.0] * 5, seed=seed) for seed in range(3)]
+    assert verdicts.verdict(SYSTEMS["D1"], Runs("D1", runs)) == "yes"
+
+
+def test_a_is_held_against_what_it_says_of_the_target():
+    assert verdicts.verdict(SYSTEMS["A-pad0"], seeds(99.5, 99.3, 99.4)) == "held by 2 of 3"
+
+
+def test_no_verdict_is_given_on_what_was_published_without_a_figure():
+    assert verdicts.verdict(SYSTEMS["C1"], seeds(99.0, 99.1, 99.2)) == "no figure published"
+
+
+def test_a_row_has_both_sides_and_own_nets_are_marked():
+    row = verdicts.verdict_row("B1", SYSTEMS["B1"], seeds(99.0, 99.05, 99.1))
+    assert row[1:7] == ["9,746", "9,746", "99.25", "99.050 ± 0.050", "99.048", "99.050 ± 0.050"]
+    assert row[0].startswith("[B1](B1.ipynb)")
+    assert "†" in verdicts.verdict_row("D1", SYSTEMS["D1"], seeds())[0]
+    assert all(SYSTEMS[name].own == name.startswith("D") for name in SYSTEMS)
+
+
+def nothing() -> dict[str, Runs]:
+    return {name: Runs(name, []) for name in SYSTEMS}
+
+
+def test_both_kinds_of_train_accuracy_stand_beside_the_published_one():
+    rows = verdicts.train(nothing() | {"B2": seeds(99.3, running=99.0, clean=99.9)})
+    assert "| B2 | 99.11 | 99.40 | 99.00 | 99.90 | 99.30 |" in rows
+    assert "| B3 | 98.71 | 99.45 | not run yet | not run yet | not run yet |" in rows
+
+
+def test_the_heads_are_compared_by_seed():
+    assert verdicts.heads(seeds(), seeds(99.0)) == ["C1 and C2: not run yet."]
+    [line] = verdicts.heads(seeds(99.0, 99.1, 99.2), seeds(99.1, 99.0, 99.2))
+    assert "+0.000 points" in line and "not distinguishable" in line
+
+
+def test_epochs_at_the_target_are_counted_in_the_first_fifteen():
+    assert verdicts.at_target(make_run(*[99.4] * 3, *[99.0] * 12, *[99.5] * 5)) == 3
+    rows = verdicts.rates(nothing() | {"D5-0.2": seeds(99.4)})
+    assert rows[2:] == [
+        "| published | 99.49 | – | 8 |",
+        "| D5-0.02 | not run yet | not run yet | not run yet |",
+        "| D5-0.2 | 99.400 | 99.400 | 15.000 |",
+    ]
+
+
+def test_the_figure_has_everything_on_it(monkeypatch):
+    monkeypatch.setattr(systems, "load_runs", lambda folder, stage: seeds(99.4))
+    kinds = systems.points(nothing() | {"B1": seeds(99.0, 99.1), "D1": seeds(99.2)})
+    assert [len(points) for points in kinds.values()] == [4, 6, 1, 1, 6]
+    assert kinds["a published figure, one run"][0] == pytest.approx(landscape.Point("B1", 9_746, 99.048))
+    axes = landscape.landscape(kinds).axes[0]
+    assert {text.get_text() for text in axes.texts} >= {"B1", "B2", "B3", "C3", "D1", "1", "6"}
+    drawn = sum(len(line.get_xdata()) == 1 for line in axes.lines)
+    assert drawn == 18
+
+
+def test_points_of_one_count_lie_side_by_side():
+    assert landscape.spread([5, 7, 5]) == [5 - landscape.WIDTH / 2, 7, 5 + landscape.WIDTH / 2]
+
+
+def test_a_folder_that_is_not_the_recorded_one_gets_a_table_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(canvas, "save", lambda *_: pytest.fail("only the recorded runs have a figure"))
+    path = tmp_path / "B1" / "seed-0.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(make_run(stage="B1", dataset="rendered digits", images={"train": 50})))
+    assert "rendered digits" in systems.summarise(tmp_path)
+    assert "not applicable (rendered digits)" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+# What is committed
+
+
+def test_the_committed_page_is_that_of_the_committed_runs(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    systems.fill(copy, systems.parts(systems.read_results(systems.FOLDER)))
+    assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
+    assert (systems.FOLDER / "parameters.png").exists()
+    assert "outputs/published/README.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_recorded_run_is_whole_on_mnist_and_by_its_recipe(path):
+    run, system = read_run(path), SYSTEMS[path.parent.name]
+    assert (run["stage"], run["parameters"], run["seed"]) == (path.parent.name, system.parameters, int(path.stem[5:]))
+    assert (run["dataset"], run["split"], run["images"]["train"]) == ("MNIST", "test", 60_000)
+    assert run["epochs"] == len(run["history"]) == system.recipe.epochs
+    assert run["batch_size"] == system.recipe.batch_size
+    assert run["hyperparameters"] == json.loads(json.dumps(asdict(system.recipe)))
+    assert all(row["test_accuracy"] == row["test_correct"] / 100 for row in run["history"])
+
+
+@pytest.mark.parametrize("path", sorted(systems.FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_an_executed_copy_ran_the_networks_and_the_training_of_the_notebook(path):
+    text = path.read_text(encoding="utf-8")
+    ran = {cell["id"]: "".join(cell["source"]) for cell in json.loads(text)["cells"]}
+    for cell in ("layer", "a", "b", "c", "d", "nets", "fit"):
+        assert ran[cell] == source(cell)
+    assert len(text) < 500_000
+
+
+# The whole, small
+
+
+@pytest.mark.chain
+def test_all_systems_run_small_on_the_stand_in(tmp_path):
+    command = [sys.executable, "-m", "common.chain", "--published", "--smoke", "--data", "rendered", "--seeds", "0"]
+    command += ["--out", str(tmp_path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert told.returncode == 0, told.stderr
+    for name, system in SYSTEMS.items():
+        run = json.loads((tmp_path / name / "seed-0.json").read_text(encoding="utf-8"))
+        assert (run["parameters"], len(run["history"])) == (system.parameters, 1)
+        assert run["dataset"] == "rendered digits, not MNIST"
+        assert str(ROOT) not in (tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert "not run yet" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.chain
+def test_plain_papermill_runs_one_system(tmp_path):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "-k", "python3"]
+    parameters = {"system": "B3", "epochs": "1", "images": "50", "data": "rendered", "out": str(tmp_path)}
+    command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    run = json.loads((tmp_path / "metrics" / "B3" / "seed-0.json").read_text(encoding="utf-8"))
+    assert (run["parameters"], run["epochs"]) == (7_788, 1)
