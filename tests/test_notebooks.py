@@ -15,6 +15,7 @@ from torch import nn
 from common import REPOSITORY, summary
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
+from common.execution import cleaned
 from common.receptive_field import receptive_field_table
 from common.runs import load_runs
 
@@ -276,13 +277,30 @@ def test_in_colab_the_repository_is_fetched_once_and_torch_is_never_installed(tm
     assert all(command[0] != "git" for command in again)
 
 
+@pytest.fixture(scope="module")
+def by_papermill(tmp_path_factory) -> list[Path]:
+    """The folders of two equal runs by plain papermill, started in the root and in notebooks/."""
+    outs = []
+    for folder in (ROOT, ROOT / "notebooks"):
+        outs.append(tmp_path_factory.mktemp("out"))
+        notebook = (ROOT / "notebooks" / "03_dropout.ipynb").relative_to(folder)
+        command = [sys.executable, "-m", "papermill", str(notebook), str(outs[-1] / "out.ipynb"), "-k", "python3"]
+        parameters = {"epochs": "1", "seed": "5", "images": "50", "data": "rendered", "out": str(outs[-1])}
+        command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return outs
+
+
 @pytest.mark.chain
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["the root", "notebooks"])
-def test_plain_papermill_runs_a_notebook_from_either_folder(folder, tmp_path):
-    notebook = (ROOT / "notebooks" / "03_dropout.ipynb").relative_to(folder)
-    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-k", "python3"]
-    parameters = {"epochs": "1", "seed": "5", "images": "50", "data": "rendered", "out": str(tmp_path)}
-    command += [word for name, value in parameters.items() for word in ("-p", name, value)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    run = json.loads((tmp_path / "metrics" / "03_dropout" / "seed-5.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("number", [0, 1], ids=["the root", "notebooks"])
+def test_plain_papermill_runs_a_notebook_from_either_folder(by_papermill, number):
+    run = json.loads((by_papermill[number] / "metrics" / "03_dropout" / "seed-5.json").read_text(encoding="utf-8"))
     assert (run["epochs"], run["dataset"]) == (1, "rendered digits, not MNIST")
+
+
+@pytest.mark.chain
+def test_two_runs_of_a_seed_give_the_same_notebook_but_for_times(by_papermill):
+    copies = [cleaned(json.loads((out / "out.ipynb").read_text(encoding="utf-8")), ROOT) for out in by_papermill]
+    first, second = (re.sub(r" [\d.]+ s\\n", " 0 s\\\\n", copy) for copy in copies)
+    assert first == second
+    assert copies[0].count('"image/png"') > 2
