@@ -22,12 +22,8 @@ from common.runs import ROOT, Runs
 from common.weights import read_layers
 
 SITE = Path(__file__).resolve().parent / "site"
-PRACTICE = (
-    "Run it",
-    "Change a stage, or add one",
-    "Contribute",
-    "Layout",
-)  # sections of the README that are no part of the story
+# Sections of the README that are no part of the story.
+PRACTICE = ("Run it", "Change a stage, or add one", "Contribute", "Layout")
 Figures = dict[bytes, str]  # the file of each picture: stages share those that are alike
 
 

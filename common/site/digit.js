@@ -142,7 +142,7 @@ function setUp() {
     bar.innerHTML = `<span>${digit}</span><span class="bar"><span></span></span><span class="percent"></span>`;
     return document.getElementById("chances").appendChild(bar);
   });
-  let pen = { x: size / 2, y: size / 2 }, down = false;
+  let pen = { x: size / 2, y: size / 2 }, down = false, waiting = false;
 
   function draw(x, y) {
     Object.assign(paint, { lineWidth: 22, lineCap: "round", strokeStyle: "black" });
@@ -151,7 +151,8 @@ function setUp() {
     paint.lineTo(x, y);
     paint.stroke();
     pen = { x, y };
-    tell();
+    if (!waiting) requestAnimationFrame(tell); // a mouse moves more often than there is something to see
+    waiting = true;
   }
 
   function clear() {
@@ -161,6 +162,7 @@ function setUp() {
   }
 
   function tell() {
+    waiting = false;
     const pixels = paint.getImageData(0, 0, size, size).data;
     const ink = Array.from({ length: size ** 2 }, (_, place) => 1 - pixels[4 * place] / 255);
     const some = ink.some((value) => value > FAINT), digit = some ? asMnist(ink, size) : new Array(SIDE ** 2).fill(0);
