@@ -153,6 +153,7 @@ def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     options = f"--no-browser --allow-root --port {port} --IdentityProvider.token={token} --LabApp.news_url="
     own = {
         "JUPYTER_CONFIG_DIR": str(tmp_path / "settings"),
+        "JUPYTER_DATA_DIR": str(tmp_path / "settings"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }
     with (tmp_path / "lab.log").open("wb") as log:
