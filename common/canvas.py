@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def draw_tiles(title: str, dataset: str, images: Tensor, above: int = 2) -> tupl
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     return figure, axes, width
+
+
+def draw_captioned(title: str, dataset: str, images: Tensor, captions: list[str]) -> Figure:
+    """Images in rows of ten, each with two lines over it."""
+    rows = max(1, math.ceil(len(images) / COLUMNS))
+    grid = images.new_zeros(rows * COLUMNS, *images.shape[1:])
+    grid[: len(images)] = images
+    figure, axes, side = draw_tiles(title, dataset, grid, above=17)
+    for place, caption in enumerate(captions):
+        row, column = divmod(place, COLUMNS)
+        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
+    return figure
 
 
 def draw_series(axes: Axes, history: list[dict], key: str, label: str, color: str, style: str) -> None:

@@ -105,10 +105,12 @@ def prepare(options: Options) -> str:
 
 
 def summarise(folder: Path) -> str:
-    """Bring tables, figures and texts up to all results in the folder; the table for the terminal."""
-    from common import summary
+    """Bring tables, figures, texts and pages up to all results in the folder; the table for the terminal."""
+    from common import pages, summary
 
-    return summary.summarise(folder)
+    table = summary.summarise(folder)
+    pages.write_report(folder)
+    return table
 
 
 def summarise_systems(folder: Path) -> str:

@@ -17,14 +17,17 @@ WITHOUT_INFLUENCE = {
     "appendix",
     "canvas",
     "chain",
+    "changes",
     "choices",
     "cli",
     "execution",
     "files",
+    "inference",
     "intervals",
     "kernel",
     "landscape",
     "metrics",
+    "pages",
     "parameters",
     "plan",
     "plots",
@@ -40,6 +43,9 @@ WITHOUT_INFLUENCE = {
     "verdicts",
     "weights",
 }
+
+# Cells that find the package, refuse what is wrong, or show what a trained network does may change, too.
+SHOWING = ("setup", "check", "inference", "block")
 
 
 def plan(options: Options, dataset: str, root: Path) -> list[Task]:
@@ -104,9 +110,7 @@ def changed(options: Options) -> dict[str, Any]:
 def source_digest(notebook: Path, root: Path) -> str:
     """A digest of the code that shapes a run: the notebook's own, and the modules it may import."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    # These only find the package, refuse what is wrong, and say things: they may change without training again.
-    others = ("setup", "check", "block")
-    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in others]
+    shaping = [cell for cell in cells if cell["cell_type"] == "code" and cell["id"] not in SHOWING]
     code = ["".join(cell["source"]) for cell in shaping]
     modules = [path for path in sorted(root.glob("common/*.py")) if path.stem not in WITHOUT_INFLUENCE]
     code += [path.read_text(encoding="utf-8") for path in modules]

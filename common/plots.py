@@ -107,17 +107,10 @@ def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset
     labels = labels.cpu()
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
-    rows = max(1, math.ceil(len(shown) / canvas.COLUMNS))
-    grid = images.new_zeros(rows * canvas.COLUMNS, *images.shape[1:])
-    grid[: len(shown)] = images[shown.to(images.device)]
     title = f"{len(shown)} of {len(wrong)} mistakes, the surest first: true → predicted, confidence"
     title = title if len(wrong) else f"No mistake among {len(labels):,} digits"
-    figure, axes, side = canvas.draw_tiles(title, dataset, grid, above=17)
-    for place, index in enumerate(shown.tolist()):
-        caption = f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f} %"
-        row, column = divmod(place, canvas.COLUMNS)
-        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
-    return figure
+    captions = [f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f} %" for index in shown]
+    return canvas.draw_captioned(title, dataset, images[shown.to(images.device)], captions)
 
 
 def always_wrong(images: Tensor, wrong: list[tuple[int, int, list[int]]], seeds: int, dataset: str) -> Figure:

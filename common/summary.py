@@ -13,6 +13,7 @@ from common.mnist import is_at_hand
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
 
 NOTEBOOKS = ROOT / "notebooks"
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -163,25 +164,33 @@ def not_applicable(run: dict) -> str:
 
 
 def fill_readme(path: Path, folder: Path, results: list[Runs]) -> None:
-    """Write the parts of the README that stand between marks: all of its figures."""
-    parts = {
+    """Write the figures of `results` into the README at `path`."""
+    fill(path, readme_parts(folder, results))
+
+
+def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
+    """The lines that stand between marks in the README: all of its figures."""
+    return {
         "results": tables.series(results),
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results),
         "speed": speed.section(folder / "benchmark.json"),
     }
-    fill(path, parts)
 
 
 def fill(path: Path, parts: dict[str, list[str]]) -> None:
     """Write lines between the marks that a page has for them."""
-    text = path.read_text(encoding="utf-8")
+    write_whole(path, filled(path.read_text(encoding="utf-8"), parts))
+
+
+def filled(text: str, parts: dict[str, list[str]]) -> str:
+    """A page's text with other lines between its marks."""
     for name, lines in parts.items():
         start, end = f"<!-- {name}: written by run_all.sh -->", f"<!-- end of {name} -->"
         before, rest = text.split(start)
         text = "\n\n".join([before + start, "\n".join(lines), end + rest.split(end)[1]])
-    write_whole(path, text)
+    return text
 
 
 def field_table(path: Path) -> list[str]:
@@ -194,6 +203,27 @@ def field_table(path: Path) -> list[str]:
 
 
 def point_to_repository(path: Path) -> None:
-    """Write the repository's address into the notebook's first cell, which fetches it in Colab."""
-    text = path.read_text(encoding="utf-8")
-    write_whole(path, re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, text))
+    """Write the repository's address into the notebook's first code cell, which fetches it in Colab, and its links."""
+    notebook = json.loads(re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, path.read_text(encoding="utf-8")))
+    intro = notebook["cells"][0]
+    navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)
+    strip = navigation.partition("\n\n")[0]
+    intro["source"] = "\n\n".join([strip, links(path.stem), words]).splitlines(keepends=True)
+    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def links(stage: str) -> str:
+    """Where to go from a notebook, which may be the source or an executed copy."""
+    place = SERIES.index(stage)
+    before, after = SERIES[max(0, place - 1) : place], SERIES[place + 1 : place + 2]
+    colab = f"{tables.COLAB}/blob/main/notebooks/{stage}.ipynb"
+    return " · ".join(
+        [
+            *(f"[← {tables.title(name)}]({name}.ipynb)" for name in before),
+            *(f"[{tables.title(name)} →]({name}.ipynb)" for name in after),
+            "[Overview](../README.md)",
+            f"[Source](../notebooks/{stage}.ipynb)",
+            f"[Executed](../outputs/{stage}.ipynb)",
+            f"[![Open in Colab]({BADGE})]({colab})",
+        ]
+    )

@@ -50,13 +50,12 @@ def series(results: list[Runs]) -> list[str]:
     ]
     for runs in results:
         number = int(runs.stage[:2])
-        name = ("Skeleton", *ADDED)[number - 1] if number <= 1 + len(ADDED) else runs.stage[3:].replace("_", " ")
         ticks = ["✓" if added < number - 1 else "–" for added in range(len(ADDED))]
         accuracy = f"{plus_minus(means(runs))} %"
         colab = f"{COLAB}/blob/main/notebooks/{runs.stage}.ipynb"
         links = f"[rendered](outputs/{runs.stage}.ipynb) · [Colab]({colab})"
         lines.append(
-            f"| [{number} · {name}](notebooks/{runs.stage}.ipynb) | {runs.parameters:,} | {' | '.join(ticks)}"
+            f"| [{title(runs.stage)}](notebooks/{runs.stage}.ipynb) | {runs.parameters:,} | {' | '.join(ticks)}"
             f" | {accuracy} | {links} |"
         )
     seeds = sorted({len(runs) for runs in results})
@@ -67,6 +66,13 @@ def series(results: list[Runs]) -> list[str]:
         f"{note}; {TARGET} % is held in all of the last five epochs by {results[-1].holding} of {len(results[-1])} runs"
         " of the last stage. The figures of every run, and what can be told apart: [outputs](outputs/README.md).",
     ]
+
+
+def title(stage: str) -> str:
+    """A stage by number and by what it adds."""
+    number = int(stage[:2])
+    name = ("Skeleton", *ADDED)[number - 1] if number <= 1 + len(ADDED) else stage[3:].replace("_", " ")
+    return f"{number} · {name}"
 
 
 def loss(results: list[Runs]) -> list[str]:

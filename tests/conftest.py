@@ -1,14 +1,21 @@
 """A small series of notebooks without torch, to try the runner on; and runs that nothing was trained for."""
 
 import json
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from torch import nn
 
-from common import chain, runs
+from common import chain, pages, runs, summary
+from common.blocks import GlobalAveragePool, conv_block
+from common.weights import read_layers, restore, write_weights
+
+ROOT = runs.ROOT
 
 PARAMETERS = """\
 seed = 0
@@ -143,3 +150,41 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in place of the one that the repository has recorded runs in."""
     monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
     return runs.RECORDED
+
+
+@pytest.fixture(scope="session")
+def network() -> nn.Module:
+    """The network of the last stage, from its own cell, with the recorded weights, or fresh ones where none are."""
+    notebook = json.loads((ROOT / "notebooks" / f"{summary.SERIES[-1]}.ipynb").read_text(encoding="utf-8"))
+    code = next("".join(cell["source"]) for cell in notebook["cells"] if cell["id"] == "net")
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.05}
+    exec(code, names)
+    torch.manual_seed(0)
+    net = names["Net"]()
+    paths = sorted((ROOT / "outputs" / "weights" / summary.SERIES[-1]).glob("*.json"))
+    if paths:
+        return restore(net, read_layers(paths[0]))
+    net(torch.randn(64, 1, 28, 28))  # moves the statistics of batch norm away from 0 and 1
+    return net.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, network: nn.Module) -> Path:
+    """A copy of the recorded results, without their report."""
+    return copy_results(tmp_path / "outputs", network)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -> Path:
+    """A report of the recorded results, made anew."""
+    folder = copy_results(tmp_path_factory.mktemp("report") / "outputs", network)
+    pages.write_report(folder)
+    return folder / "html"
+
+
+def copy_results(folder: Path, network: nn.Module) -> Path:
+    """The recorded results in another folder; weights of the network too, where none are recorded."""
+    shutil.copytree(ROOT / "outputs", folder, ignore=shutil.ignore_patterns("html", "scratch"))
+    if not (folder / "weights").exists():
+        write_weights(folder, {"stage": summary.SERIES[-1], "seed": 0}, network)
+    return folder

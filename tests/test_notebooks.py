@@ -15,6 +15,7 @@ from torch import nn
 from common import REPOSITORY, summary
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
+from common.execution import cleaned
 from common.receptive_field import receptive_field_table
 from common.runs import load_runs
 
@@ -48,7 +49,8 @@ def test_a_notebook_has_the_cells_of_the_series_in_their_order(stage):
     order = ["intro", "setup", "parameters", "check", "imports", "data-text", "data", "net-text", "net", "shape"]
     order += ["scales-text", "scales"] * (stage < "03")
     order += ["choices", "fit-text", "fit", "curves", "wrong-text", "wrong", "block-text", "save", "block", "recorded"]
-    found = [name for name in cells(ROOT / "notebooks" / f"{stage}.ipynb") if name != "same"]
+    only_some = ("same", "inference-text", "inference")
+    found = [name for name in cells(ROOT / "notebooks" / f"{stage}.ipynb") if name not in only_some]
     assert found == order
 
 
@@ -69,6 +71,14 @@ def test_a_stage_says_its_own_name(stage):
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_all_begin_with_the_same_cell(stage):
     assert source(stage, "setup") == source(STAGES[0], "setup")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_opens_with_the_strip_of_stages_and_links_in_all_directions(stage):
+    strip, links, title = source(stage, "intro").split("\n\n")[:3]
+    assert strip.count("**") == 2 and [name for name in STAGES if f"]({name}.ipynb)" not in strip] == [stage]
+    assert links == summary.links(stage)
+    assert title.startswith(f"# {int(stage[:2])} · ")
 
 
 def test_the_address_of_the_repository_is_that_of_the_package():
@@ -267,13 +277,30 @@ def test_in_colab_the_repository_is_fetched_once_and_torch_is_never_installed(tm
     assert all(command[0] != "git" for command in again)
 
 
+@pytest.fixture(scope="module")
+def by_papermill(tmp_path_factory) -> list[Path]:
+    """The folders of two equal runs by plain papermill, started in the root and in notebooks/."""
+    outs = []
+    for folder in (ROOT, ROOT / "notebooks"):
+        outs.append(tmp_path_factory.mktemp("out"))
+        notebook = (ROOT / "notebooks" / "03_dropout.ipynb").relative_to(folder)
+        command = [sys.executable, "-m", "papermill", str(notebook), str(outs[-1] / "out.ipynb"), "-k", "python3"]
+        parameters = {"epochs": "1", "seed": "5", "images": "50", "data": "rendered", "out": str(outs[-1])}
+        command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return outs
+
+
 @pytest.mark.chain
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"], ids=["the root", "notebooks"])
-def test_plain_papermill_runs_a_notebook_from_either_folder(folder, tmp_path):
-    notebook = (ROOT / "notebooks" / "03_dropout.ipynb").relative_to(folder)
-    command = [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-k", "python3"]
-    parameters = {"epochs": "1", "seed": "5", "images": "50", "data": "rendered", "out": str(tmp_path)}
-    command += [word for name, value in parameters.items() for word in ("-p", name, value)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    run = json.loads((tmp_path / "metrics" / "03_dropout" / "seed-5.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("number", [0, 1], ids=["the root", "notebooks"])
+def test_plain_papermill_runs_a_notebook_from_either_folder(by_papermill, number):
+    run = json.loads((by_papermill[number] / "metrics" / "03_dropout" / "seed-5.json").read_text(encoding="utf-8"))
     assert (run["epochs"], run["dataset"]) == (1, "rendered digits, not MNIST")
+
+
+@pytest.mark.chain
+def test_two_runs_of_a_seed_give_the_same_notebook_but_for_times(by_papermill):
+    copies = [cleaned(json.loads((out / "out.ipynb").read_text(encoding="utf-8")), ROOT) for out in by_papermill]
+    first, second = (re.sub(r" [\d.]+ s\\n", " 0 s\\\\n", copy) for copy in copies)
+    assert first == second
+    assert copies[0].count('"image/png"') > 2

@@ -9,7 +9,7 @@ import common
 
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
-COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "plan", "summary", "systems"}
+COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "pages", "plan", "summary", "systems"}
 # And these, each on what lies right below it.
 ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other
@@ -18,6 +18,7 @@ ALLOWED = {
     "landscape": {"canvas"},  # and so does this
     "runs": {"files", "metrics"},  # writes metrics, whole, and reads none that are not
     "runtime": {"parameters"},  # refuses what breaks their rules
+    "inference": {"batches", "canvas"},  # scales images as training does, and draws
     "intervals": {"runs"},  # tells two sets of them apart
     "recipes": {"batches", "blocks"},  # what they are made of
     "report": {"runs", "intervals", "choices"},  # tells of a run and those beside it

@@ -1,0 +1,172 @@
+"""The report for a browser: an index page that tells the whole story, and the notebooks as pages, in `html/`."""
+
+import base64
+import html
+import json
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from pygments.formatters import HtmlFormatter
+
+from common import REPOSITORY, summary, tables
+from common.batches import MEAN, STD
+from common.changes import code_changes
+from common.files import write_whole
+from common.runs import ROOT, Runs
+from common.weights import read_layers
+
+SITE = Path(__file__).resolve().parent / "site"
+# Sections of the README that are no part of the story.
+PRACTICE = ("Run it", "Change a stage, or add one", "Contribute", "Layout")
+Figures = dict[bytes, str]  # the file of each picture: stages share those that are alike
+
+
+def write_report(folder: Path) -> None:
+    """Write the report of `folder`, where it holds the whole series; files of an older one go."""
+    results = summary.read_results(folder)
+    whole = [runs.stage for runs in results] == summary.SERIES
+    if not (whole and all((folder / f"{stage}.ipynb").exists() for stage in summary.SERIES)):
+        return
+    report = make_report(folder, results)
+    for name, content in report.items():
+        write_whole(folder / "html" / name, content)
+    for pattern in ("*.html", "*.js", "figures/*.png"):
+        for path in (folder / "html").glob(pattern):
+            if str(path.relative_to(folder / "html")) not in report:
+                path.unlink()
+
+
+def make_report(folder: Path, results: list[Runs]) -> dict[str, str | bytes]:
+    """The files of the report, by their names."""
+    notebooks = {runs.stage: nbformat.read(folder / f"{runs.stage}.ipynb", as_version=4) for runs in results}
+    figures: Figures = {}
+    for stage, notebook in notebooks.items():
+        take_figures(stage, notebook, figures)
+    report = {f"{stage}.html": stage_page(stage, notebook, folder) for stage, notebook in notebooks.items()}
+    weights = sorted((folder / "weights" / results[-1].stage).glob("seed-*.json"))
+    if weights:
+        network = {"mean": MEAN, "std": STD, "layers": read_layers(weights[0])}
+        report["weights.js"] = f"const NETWORK = {json.dumps(network)};\n"
+        report["digit.js"] = (SITE / "digit.js").read_text(encoding="utf-8")
+    report["index.html"] = index_page(folder, results, list(notebooks.values()), bool(weights))
+    report["style.css"] = code_colours() + (SITE / "style.css").read_text(encoding="utf-8")
+    return report | {name: picture for picture, name in figures.items()}
+
+
+def take_figures(stage: str, notebook: nbformat.NotebookNode, figures: Figures) -> None:
+    """Have the notebook's figures stand in files of their own."""
+    for cell in notebook.cells:
+        shown = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        for number, output in enumerate(shown, 1):
+            picture = base64.b64decode(output.data["image/png"])
+            name = figures.setdefault(picture, f"figures/{stage}-{cell.id}-{number}.png")
+            output.metadata["filenames"] = {"image/png": name}
+
+
+def stage_page(stage: str, notebook: nbformat.NotebookNode, folder: Path) -> str:
+    """An executed notebook as a page."""
+    intro = notebook.cells[0]
+    intro.source = intro.source[intro.source.index("# ") :]  # the page has a navigation of its own
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    body, _ = exporter.from_notebook_node(notebook)
+    links = {
+        f"{REPOSITORY}/blob/main/notebooks/{stage}.ipynb": "This notebook in the repository",
+        f"{tables.COLAB}/blob/main/notebooks/{stage}.ipynb": "Open it in Colab",
+    }
+    return page(f"{stage}.html", tables.title(stage), relink(body, summary.NOTEBOOKS, folder), links)
+
+
+def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.NotebookNode], weights: bool) -> str:
+    """The whole story: the README's, with the folder's own figures, the changes of code, and digits to try."""
+    readme = summary.filled((ROOT / "README.md").read_text(encoding="utf-8"), summary.readme_parts(folder, results))
+    readme = re.sub(r"<!--.*?-->", "", readme)
+    start, *sections = re.split(r"^## ", readme, flags=re.M)
+    board = (SITE / "digit.html").read_text(encoding="utf-8") if weights else ""
+    additions = {
+        "The six steps": changes(notebooks, [runs.stage for runs in results]),
+        "Inference": pictures(notebooks[-1]) + board,
+        "The published systems": tables_of(folder / "published"),
+    }
+    overview = summary.overview(results).replace("# ", "## ", 1)
+    body = [as_html(start, ROOT, folder), as_html(overview, folder, folder)]
+    for section in sections:
+        name = section.partition("\n")[0]
+        if name not in PRACTICE:
+            body += [as_html(f"## {section}", ROOT, folder), additions.pop(name, "")]
+    title = start.strip().partition("\n")[0].removeprefix("# ")
+    return page("index.html", title, "\n".join([*body, *additions.values()]), {REPOSITORY: "The repository"})
+
+
+def as_html(text: str, base: Path, folder: Path) -> str:
+    """Markdown that was written in `base`, as a part of a page; headings without links to themselves."""
+    return relink(re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text)), base, folder)
+
+
+def tables_of(folder: Path) -> str:
+    """What the README of a folder beside the series says, below its title; nothing where there is none."""
+    path = folder / "README.md"
+    if not path.exists():
+        return ""
+    text = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8")).partition("\n")[2]
+    return as_html(re.sub(r"^##", "###", text, flags=re.M), folder, folder.parent)
+
+
+def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:
+    """The code that differs between neighbouring notebooks."""
+    parts = ["<h2>The six changes, in code</h2>"]
+    parts.append("<p>Parameters, data, network and training, as one notebook has them and the next.</p>")
+    for stage, (before, after) in zip(stages[1:], pairwise(notebooks), strict=True):
+        parts.append(f'<h3><a href="{stage}.html">{html.escape(tables.title(stage))}</a></h3>')
+        parts.append(f'<pre class="diff" tabindex="0"><code>{code_changes(before, after)}</code></pre>')
+    return "\n".join(parts)
+
+
+def pictures(notebook: nbformat.NotebookNode) -> str:
+    """What the last stage's notebook shows of its answers."""
+    outputs = [output for cell in notebook.cells if cell.id in ("inference", "wrong") for output in cell.outputs]
+    shown = [output.metadata for output in outputs if "filenames" in output.get("metadata", {})]
+    return "\n".join(
+        f'<img src="{metadata.filenames["image/png"]}" alt="{html.escape(metadata["image/png"]["alt"])}">'
+        for metadata in shown
+    )
+
+
+def page(here: str, title: str, body: str, links: dict[str, str]) -> str:
+    """A page with the navigation that all have."""
+    pages = {"index.html": "Overview"} | {f"{stage}.html": tables.title(stage) for stage in summary.SERIES}
+    # What is wider than a phone is moved by itself, by keyboard as well.
+    body = body.replace("<table", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table')
+    body = re.sub(r"<pre(?=>)", '<pre tabindex="0"', body.replace("</table>", "</table></div>"))
+    body = re.sub(r'<img[^>]*?src="([^"]*)"[^>]*>', r'<a class="figure" href="\1">\g<0></a>', body, flags=re.S)
+    template = Environment(loader=FileSystemLoader(SITE), keep_trailing_newline=True).get_template("page.html.j2")
+    return template.render(here=here, title=title, body=body, pages=pages, links=links)
+
+
+def relink(text: str, base: Path, folder: Path) -> str:
+    """Links and pictures that were told from `base` as the pages need them: stages as pages, other files from here."""
+
+    def point(match: re.Match) -> str:
+        attribute, address = match.groups()
+        target = Path(address)
+        if re.match(r"[a-z]+:|#", address) or (attribute == "src" and base == summary.NOTEBOOKS):
+            return match[0]
+        if target.suffix == ".ipynb" and target.stem in summary.SERIES:
+            return f'{attribute}="{target.stem}.html"'
+        return f'{attribute}="{Path(os.path.relpath(base / target, folder / "html")).as_posix()}"'
+
+    return re.sub(r'\b(href|src)="([^"]*)"', point, text)
+
+
+def code_colours() -> str:
+    """The colours of code, light and dark."""
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))
+    return (
+        f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n.highlight {{ background: none !important; }}\n"
+    )
