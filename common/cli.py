@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import InputError
-from common.parameters import literals, refuse_bad
+from common.parameters import literals, refuse_bad, refuse_misfit
 
 SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
@@ -53,8 +53,9 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
     parameters = dict(SMOKE) if read.smoke else {}
     parameters |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
     parameters |= {name: parse(name, text, chosen) for name, text in read.parameter}
+    refuse_bad(parameters)
     for notebook in chosen:
-        refuse_bad(parameters_of(notebook) | parameters)
+        refuse_misfit(parameters_of(notebook) | parameters)
     return Options(
         notebooks=chosen,
         every_stage=chosen == list(notebooks.values()),

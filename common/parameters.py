@@ -73,6 +73,7 @@ def check(names: dict[str, Any]) -> None:
     """Refuse parameters that no run can be made with; `names` are the globals of the notebook."""
     refuse_unknown(names.get("In", []))
     refuse_bad(names)
+    refuse_misfit(names)
 
 
 def refuse_bad(values: dict[str, Any]) -> None:
@@ -80,6 +81,10 @@ def refuse_bad(values: dict[str, Any]) -> None:
     for name, rule in RULES.items():
         if name in values and not rule.holds(values[name]):
             raise InputError(f"parameter {name} must be {rule.words}, not {abridged(values[name])}")
+
+
+def refuse_misfit(values: dict[str, Any]) -> None:
+    """Refuse values that make no sense together."""
     warmup, settle = values.get("warmup", 0), values.get("settle", 1)
     if warmup > settle:
         raise InputError(f"parameter warmup is {warmup}, settle {settle}: the rate can't fall before it has risen")

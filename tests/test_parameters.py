@@ -78,7 +78,7 @@ def code_of(notebook: Path) -> dict[str, str]:
 
 def run_cells(notebook: Path, last: str, **given: Any) -> dict[str, Any]:
     """Run a notebook as it stands up to the cell called `last`, with parameters as papermill would give them."""
-    names: dict[str, Any] = {"In": []}
+    names: dict[str, Any] = {"In": [], "root": ROOT}
     for cell, code in code_of(notebook).items():
         if cell != "setup":
             exec(compile(code, f"{notebook.stem}, {cell}", "exec"), names)

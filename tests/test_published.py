@@ -26,10 +26,13 @@ import json
 from pathlib import Path
 
 recipe = RECIPES[system]
+row = {"lr": 0.1, "train_loss": 0.1, "test_loss": 0.1, "seconds": 1.0, "test_correct": 9900}
+row |= {"train_accuracy": 99.0, "train_accuracy_clean": 99.0, "test_accuracy": 99.0}
 run = {
     "dataset": "MNIST" if data == "mnist" else data, "split": split, "epochs": epochs or recipe["epochs"],
-    "images": {"train": images or 60000}, "hyperparameters": recipe, "stage": system, "seed": seed,
-    "history": [{"test_accuracy": 99.0}] * 5,
+    "images": {"train": images or 60000, "test": 10000}, "hyperparameters": recipe, "stage": system, "seed": seed,
+    "parameters": 10, "batch_size": 32, "device": "cpu", "versions": {},
+    "history": [{"epoch": number, **row} for number in range(1, 6)],
 }
 assert system != "B2" or seed, "one that fails"
 file = Path(out, "metrics", system, f"seed-{seed}.json")
@@ -205,7 +208,7 @@ def test_what_fails_is_told_what_is_there_is_kept_and_not_made_again(small, caps
 
 def test_a_run_by_another_recipe_is_made_again(small):
     [task] = tasks_of(small, "--seeds", "0", "-p", "system", "C1")
-    run = make_run(*[99.0] * 20, hyperparameters=json.loads(json.dumps(asdict(SYSTEMS["C1"].recipe))))
+    run = make_run(*[99.0] * 20, stage="C1", hyperparameters=json.loads(json.dumps(asdict(SYSTEMS["C1"].recipe))))
     task.metrics.parent.mkdir(parents=True)
     task.metrics.write_text(json.dumps(run))
     assert appendix.is_recorded(task)
@@ -339,7 +342,7 @@ def test_a_folder_that_is_not_the_recorded_one_gets_a_table_of_its_own(tmp_path,
     monkeypatch.setattr(canvas, "save", lambda *_: pytest.fail("only the recorded runs have a figure"))
     path = tmp_path / "B1" / "seed-0.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(make_run(stage="B1", dataset="rendered digits", images={"train": 50})))
+    path.write_text(json.dumps(make_run(stage="B1", dataset="rendered digits", images={"train": 50, "test": 10})))
     assert "rendered digits" in systems.summarise(tmp_path)
     assert "not applicable (rendered digits)" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
