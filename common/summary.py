@@ -205,10 +205,11 @@ def field_table(path: Path) -> list[str]:
 def point_to_repository(path: Path) -> None:
     """Write the repository's address into the notebook's first code cell, which fetches it in Colab, and its links."""
     notebook = json.loads(re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, path.read_text(encoding="utf-8")))
-    intro = notebook["cells"][0]
-    navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)
-    strip = navigation.partition("\n\n")[0]
-    intro["source"] = "\n\n".join([strip, links(path.stem), words]).splitlines(keepends=True)
+    if path.stem in SERIES:
+        intro = notebook["cells"][0]
+        navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)
+        strip = navigation.partition("\n\n")[0]
+        intro["source"] = "\n\n".join([strip, links(path.stem), words]).splitlines(keepends=True)
     write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
