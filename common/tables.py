@@ -97,9 +97,9 @@ def errors(results: list[Runs]) -> list[str]:
         f"After its last epoch the network of the last stage gets {min(counts)} to {max(counts)} of {total:,} test"
         f" digits wrong, depending on the seed. {len(ever)} are wrong in at least one of the {len(runs)} seeds,"
         f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. Look at"
-        " them: for some, a reader would not agree with the label, and for others with any answer. A network that gets"
-        f" all the rest right would stand at {100 - 100 * len(always) / total:.2f} %; a target far beyond 99.4 % asks"
-        " for luck with these.",
+        " them: some read as the networks read them, and not as they are labelled. They are what no seed gets past, and"
+        f" leave {100 - 100 * len(always) / total:.2f} % as the most that this network could reach; all other mistakes"
+        " change with the seed.",
         "",
         f"![The digits that every seed gets wrong, each with its label and what it is taken for]({ALWAYS_WRONG})",
     ]
