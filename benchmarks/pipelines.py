@@ -85,8 +85,7 @@ class InMemory(datasets.MNIST):
 def conventional_training(names: dict[str, Any]) -> tuple[nn.Module, torch.optim.Optimizer]:
     """The same net and optimizer as PyTorch makes them by default."""
     net = names["Net"]()
-    rate, decay = names["learning_rate"], names["weight_decay"]
-    return net, torch.optim.SGD(net.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    return net, torch.optim.SGD(net.parameters(), names["learning_rate"], momentum=0.9, nesterov=True)
 
 
 def conventional_pass(

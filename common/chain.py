@@ -68,8 +68,8 @@ def run_other(options: Options, root: Path) -> int:
     """Do what is asked for in place of the series."""
     if options.task == "rewrite":
         with sole_use(root / "outputs"):
-            print(summarise(root / "outputs"))
             print(summarise_systems(root / "outputs" / "published"))
+            print(summarise(root / "outputs"))  # last: its pages tell of the systems, too
         return 0
     from common import choices
 

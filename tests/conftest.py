@@ -185,6 +185,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -> Path
 def copy_results(folder: Path, network: nn.Module) -> Path:
     """The recorded results in another folder; weights of the network too, where none are recorded."""
     shutil.copytree(ROOT / "outputs", folder, ignore=shutil.ignore_patterns("html", "scratch"))
+    (folder.parent / "notebooks").symlink_to(ROOT / "notebooks")  # which pages lead to
     if not (folder / "weights").exists():
         write_weights(folder, {"stage": summary.SERIES[-1], "seed": 0}, network)
     return folder
