@@ -18,11 +18,6 @@ def code_changes(before: dict, after: dict) -> str:
     return "".join(lines)
 
 
-def lines_of(notebook: dict, name: str) -> list[str]:
-    """The lines of the cell of that name."""
-    return next("".join(cell["source"]).splitlines() for cell in notebook["cells"] if cell["id"] == name)
-
-
 def marked(line: str) -> str:
     """A line of a difference, marked so that it is also heard."""
     element = {"+": "ins", "-": "del"}.get(line[0])

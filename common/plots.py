@@ -115,17 +115,13 @@ def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset
 
 def always_wrong(images: Tensor, wrong: list[tuple[int, int, list[int]]], seeds: int, dataset: str) -> Figure:
     """The digits that every seed gets wrong: place in the test set, label, and what most seeds take it for."""
-    rows = max(1, math.ceil(len(wrong) / canvas.COLUMNS))
-    grid = images.new_zeros(rows * canvas.COLUMNS, *images.shape[1:])
-    grid[: len(wrong)] = images[[index for index, *_ in wrong]]
+    frequent = [max(sorted(set(guesses)), key=guesses.count) for *_, guesses in wrong]
+    captions = [
+        f"{label} → {guess}\n{guesses.count(guess)} of {seeds}"
+        for (_, label, guesses), guess in zip(wrong, frequent, strict=True)
+    ]
     title = f"{len(wrong)} digits that all {seeds} seeds get wrong: label → most frequent answer, and its share"
-    figure, axes, side = canvas.draw_tiles(title, dataset, grid, above=17)
-    for place, (_, label, guesses) in enumerate(wrong):
-        guess = max(sorted(set(guesses)), key=guesses.count)
-        caption = f"{label} → {guess}\n{guesses.count(guess)} of {seeds}"
-        row, column = divmod(place, canvas.COLUMNS)
-        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
-    return figure
+    return canvas.draw_captioned(title, dataset, images[[index for index, *_ in wrong]], captions)
 
 
 def stage_spread(results: dict[str, list[list[float]]], dataset: str) -> Figure:

@@ -14,6 +14,7 @@ from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_run
 
 NOTEBOOKS = ROOT / "notebooks"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+ALWAYS_WRONG = "always-wrong.png"
 SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -62,16 +63,16 @@ def render_block(path: Path, folder: Path, run: dict) -> None:
     maker, copy = block_cell(written), block_cell(notebook)
     copy["source"], copy["outputs"] = maker["source"], []  # no output, else the text would stand there twice
     notebook["cells"][-1]["source"] = block_text("".join(maker["source"]), folder, run).splitlines(keepends=True)
-    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    write_notebook(path, notebook)
 
 
 def render_choices(path: Path) -> None:
     """Write what was tried on the validation split into the cell of the notebook that is kept for it."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook = read_notebook(path)
     for cell in notebook["cells"]:
         if cell["id"] == "choices":
             cell["source"] = choices_text(path.stem).splitlines(keepends=True)
-    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    write_notebook(path, notebook)
 
 
 def choices_text(stage: str) -> str:
@@ -96,6 +97,11 @@ def read_notebook(path: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{path} is no notebook of this series: delete it, or run it anew")
+
+
+def write_notebook(path: Path, notebook: dict) -> None:
+    """The notebook as Jupyter writes it, so that a rerun changes few lines."""
+    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def is_wording(cell: dict) -> bool:
@@ -126,7 +132,7 @@ def draw(folder: Path, results: list[Runs]) -> None:
         images, labels = load_digits("mnist", results[-1][0]["split"]).test
         wrong = [(index, int(labels[index]), guesses) for index, guesses in tables.always_wrong(results[-1]).items()]
         figure = plots.always_wrong(images, wrong, len(results[-1]), dataset)
-        plots.save(figure, folder / "figures" / "always-wrong.png")
+        plots.save(figure, folder / "figures" / ALWAYS_WRONG)
 
 
 def overview(results: list[Runs]) -> str:
@@ -174,7 +180,7 @@ def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
         "results": tables.series(results),
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
-        "errors": tables.errors(results),
+        "errors": tables.errors(results, folder / "figures" / ALWAYS_WRONG),
         "speed": speed.section(folder / "benchmark.json"),
     }
 
@@ -210,7 +216,7 @@ def point_to_repository(path: Path) -> None:
         navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)
         strip = navigation.partition("\n\n")[0]
         intro["source"] = "\n\n".join([strip, links(path.stem), words]).splitlines(keepends=True)
-    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    write_notebook(path, notebook)
 
 
 def links(stage: str) -> str:

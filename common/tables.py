@@ -1,16 +1,17 @@
 """Tables over stages and seeds: runs in, lines of markdown out."""
 
 import math
+import os
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean, stdev
 
 from common import REPOSITORY
 from common.intervals import end, step, verdict
-from common.runs import MNIST, TARGET, Runs, last_five
+from common.runs import MNIST, ROOT, TARGET, Runs, last_five
 
 # What a stage adds, and every later one keeps: the columns of the table that the series answers.
 ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")
-ALWAYS_WRONG = "outputs/figures/always-wrong.png"
 COLAB = REPOSITORY.replace("github.com", "colab.research.google.com/github")
 
 
@@ -84,8 +85,8 @@ def loss(results: list[Runs]) -> list[str]:
     return lines
 
 
-def errors(results: list[Runs]) -> list[str]:
-    """How many test digits the last stage gets wrong, and which in every seed."""
+def errors(results: list[Runs], picture: Path) -> list[str]:
+    """How many test digits the last stage gets wrong, and how many in every seed; shown where there is a picture."""
     runs = results[-1]
     counts = [len(run["wrong"]) for run in runs]
     total = runs[0]["images"]["test"]
@@ -93,16 +94,17 @@ def errors(results: list[Runs]) -> list[str]:
         return [f"After its last epoch the network of the last stage gets {counts[0]} of {total:,} test digits wrong."]
     always, ever = always_wrong(runs), {index for run in runs for index in run["wrong"]}
     alike = sum(len(set(guesses)) == 1 for guesses in always.values())
-    return [
+    lines = [
         f"After its last epoch the network of the last stage gets {min(counts)} to {max(counts)} of {total:,} test"
         f" digits wrong, depending on the seed. {len(ever)} are wrong in at least one of the {len(runs)} seeds,"
-        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. Look at"
-        " them: some read as the networks read them, and not as they are labelled. They are what no seed gets past, and"
-        f" leave {100 - 100 * len(always) / total:.2f} % as the most that this network could reach; all other mistakes"
-        " change with the seed.",
-        "",
-        f"![The digits that every seed gets wrong, each with its label and what it is taken for]({ALWAYS_WRONG})",
+        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. The"
+        f" best answers of these seeds taken together would be {100 - 100 * len(always) / total:.2f} % right."
     ]
+    if picture.exists():
+        place = Path(os.path.relpath(picture, ROOT)).as_posix()
+        lines[0] += " Look at those that all get wrong: some read as the networks read them, and not as labelled."
+        lines += ["", f"![The digits that every seed gets wrong, each with its label and its usual answer]({place})"]
+    return lines
 
 
 def always_wrong(runs: Runs) -> dict[int, list[int]]:
