@@ -44,7 +44,8 @@ def train(recipe: Recipe, seed: int) -> None:
     optimizer = torch.optim.SGD(weights, recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=True)
     steps, height = recipe.epochs * len(train_loader), HEIGHTS[recipe.schedule]
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: height(step / steps))
-    history = fit(net, train_loader, held_out, clean_loader, optimizer, recipe.epochs, scheduler)
+    fresh = recipe.fresh_norms
+    history = fit(net, train_loader, held_out, clean_loader, optimizer, recipe.epochs, scheduler, fresh)
     run = {
         "stage": recipe.key,
         "seed": seed,

@@ -19,6 +19,9 @@ ENVIRONMENT = {
     # Threads that wait should sleep, and leave the core to the kernel beside them.
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "0",
+    # What a step frees, the next one takes again: given back to the system in between, it would come as fresh pages.
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
 }
 
 

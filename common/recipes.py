@@ -91,8 +91,8 @@ HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
 class Recipe:
     """All that makes a run but its seed."""
 
-    widths: tuple[int, ...] = (8, 8, 12, 14, 16, 16)
-    padded: tuple[int, ...] = ()  # numbers of the blocks whose convolution is padded
+    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    padded: tuple[int, ...] = (3,)  # numbers of the blocks whose convolution is padded
     pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
     separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
     shared: tuple[int, ...] = ()  # numbers of the blocks that use the convolution of the block before, too
@@ -108,6 +108,7 @@ class Recipe:
     schedule: str = "settle 0.7"
     epochs: int = 15
     channels_last: bool = True
+    fresh_norms: bool = True  # whether batch norm's statistics are taken anew before each evaluation
 
     @property
     def key(self) -> str:
@@ -168,10 +169,13 @@ def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
 
 
 BARE = replace(PLAIN, norm=False, dropout=0.0)
-BODY = replace(LAST, dropout=0.0)  # what the body is asked with: all that the last stage has but dropout
-NARROW = replace(BODY, widths=(8, 8, 10, 12, 12, 14))  # the body that most of it was first asked with
-PADDED = replace(NARROW, padded=(1, 3))
-THRICE = replace(BODY, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
+# What the body was asked with: all that the last stage has but dropout and fresh statistics, which came later.
+BODY = replace(LAST, dropout=0.0, fresh_norms=False)
+FRESH = replace(BODY, fresh_norms=True)
+UNPADDED = replace(BODY, padded=())
+PADDED = replace(BODY, padded=(1, 3))
+WIDE = replace(UNPADDED, widths=(8, 8, 12, 14, 16, 16))
+THRICE = replace(UNPADDED, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
 PADDINGS = {
     "none": (),
     "first block": (1,),
@@ -183,26 +187,24 @@ QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
     Question(
         "01_skeleton",
-        "Widths, in the last stage but for its dropout",
+        "Widths, unpadded, in the last stage but for dropout and with the statistics that training leaves",
         {
-            "8 8 12 14 16 16": BODY,
-            "8 8 10 12 12 14": NARROW,
-            "6 8 10 12 14 16": replace(BODY, widths=(6, 8, 10, 12, 14, 16)),
+            "8 8 12 14 16 16": WIDE,
+            "8 8 10 12 12 14": UNPADDED,
+            "6 8 10 12 14 16": replace(UNPADDED, widths=(6, 8, 10, 12, 14, 16)),
             "8 10 16 32 32 32, the last four separable": replace(
-                BODY, widths=(8, 10, 16, 32, 32, 32), separable=(3, 4, 5, 6)
+                UNPADDED, widths=(8, 10, 16, 32, 32, 32), separable=(3, 4, 5, 6)
             ),
             "8 8 18 18 18 18, the last three with one convolution": THRICE,
-            "8 8 16 16 16 16, the last three with one convolution": replace(
-                BODY, widths=(8, 8, 16, 16, 16, 16), shared=(5, 6)
-            ),
+            "8 8 16 16 16 16, the last three with one convolution": replace(THRICE, widths=(8, 8, 16, 16, 16, 16)),
         },
-        "8 8 12 14 16 16",
+        "8 8 10 12 12 14",
     ),
     Question(
         "01_skeleton",
         "Padding, likewise, widths 8 8 10 12 12 14",
-        {name: replace(NARROW, padded=padded) for name, padded in PADDINGS.items()},
-        "none",
+        {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
+        "third block",
     ),
     Question(
         "01_skeleton",
@@ -218,24 +220,37 @@ QUESTIONS = [
                 PADDED, widths=(8, 8, 16, 24, 24, 24), separable=(3, 4, 5, 6), activation="leaky ReLU"
             ),
             "8 8 18 18 18 18 18, the last four with one convolution": replace(
-                BODY, widths=(8, 8, 18, 18, 18, 18, 18), shared=(5, 6, 7), padded=(5, 6)
+                THRICE, widths=(8, 8, 18, 18, 18, 18, 18), shared=(5, 6, 7), padded=(5, 6)
             ),
             "8 8 18 18 18 18, the last three with one convolution, images not shifted": replace(
                 THRICE, augment=UNSHIFTED
             ),
             "8 8 18 18 18 18, the last three with one convolution, images bent": replace(THRICE, augment=BENT),
-            "8 8 10 12 12 14, SiLU, images not shifted": replace(NARROW, activation="SiLU", augment=UNSHIFTED),
+            "8 8 10 12 12 14, SiLU, images not shifted": replace(UNPADDED, activation="SiLU", augment=UNSHIFTED),
             "16 16 16 16 16 16, the last five with one convolution": replace(
-                BODY, widths=(16,) * 6, shared=(3, 4, 5, 6)
+                UNPADDED, widths=(16,) * 6, shared=(3, 4, 5, 6)
             ),
         },
         "none of them",
     ),
     Question(
         "01_skeleton",
-        "Activation, likewise, widths 8 8 10 12 12 14",
-        vary(NARROW, "activation", ("ReLU", "leaky ReLU", "SiLU")),
+        "Activation, likewise, widths 8 8 10 12 12 14, unpadded",
+        vary(UNPADDED, "activation", ("ReLU", "leaky ReLU", "SiLU")),
         "ReLU",
+    ),
+    Question(
+        "02_batchnorm",
+        "The statistics that evaluation uses, in the last stage but for its dropout",
+        {
+            "those that training leaves": BODY,
+            "taken anew from training images": FRESH,
+            "first and third block padded: those that training leaves": PADDED,
+            "first and third block padded: taken anew": replace(PADDED, fresh_norms=True),
+            "unpadded: those that training leaves": UNPADDED,
+            "unpadded: taken anew": replace(UNPADDED, fresh_norms=True),
+        },
+        "taken anew from training images",
     ),
     Question(
         "02_batchnorm",
@@ -258,7 +273,7 @@ QUESTIONS = [
         {
             "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
             "GAP, FC": PLAIN,
-            "flatten, FC (widths 8 8 12 14 16 8)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 8)),
+            "flatten, FC (widths 8 8 10 12 12 4)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 10, 12, 12, 4)),
         },
         "GAP, FC",
     ),
@@ -270,12 +285,12 @@ QUESTIONS = [
     ),
     Question(
         "05_augmentation",
-        "Shifting and bending, in the last stage but for its dropout, widths 8 8 10 12 12 14",
+        "Shifting and bending, in the last stage but for dropout and padding, with the statistics that training leaves",
         {
-            "all four, medium": NARROW,
-            "without shifting": replace(NARROW, augment=UNSHIFTED),
-            "with bending by 1 pixel": replace(NARROW, augment=BENT),
-            "with bending, without shifting": replace(NARROW, augment=replace(BENT, shift_x=0, shift_y=0)),
+            "all four, medium": UNPADDED,
+            "without shifting": replace(UNPADDED, augment=UNSHIFTED),
+            "with bending by 1 pixel": replace(UNPADDED, augment=BENT),
+            "with bending, without shifting": replace(UNPADDED, augment=replace(BENT, shift_x=0, shift_y=0)),
         },
         "all four, medium",
     ),

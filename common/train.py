@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,29 @@ def predict(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
     return torch.cat(logits), torch.cat(labels)
 
 
+@torch.no_grad()
+def refresh_norms(model: nn.Module, loader: Loader, batches: int = 50) -> None:
+    """Take the running statistics of batch norm anew, from images as they are and the weights as they are now.
+
+    The ones that training leaves behind are of its last few batches, of weights that were still moving, and of images
+    that augmentation had changed; no image that is evaluated is.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    if not norms:
+        return
+    was_training, momenta = model.training, [norm.momentum for norm in norms]
+    model.eval()  # for dropout
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+    for images, _ in islice(loader, batches):
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(was_training)
+
+
 def evaluate(model: nn.Module, loader: Loader) -> tuple[float, int, float]:
     """Mean loss, number right, percentage right: no dropout, and running statistics in batch norm."""
     logits, labels = predict(model, loader)
@@ -78,6 +102,7 @@ def fit(
     optimizer: Optimizer,
     epochs: int,
     scheduler: LRScheduler | None = None,
+    fresh_norms: bool = True,
 ) -> list[dict]:
     """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
 
@@ -90,6 +115,8 @@ def fit(
         bar = tqdm(train_loader, f"epoch {epoch}", leave=False, file=sys.stdout, disable=not someone_watches())
         try:
             train_loss, train_accuracy = train_epoch(model, bar, optimizer, scheduler)
+            if fresh_norms:
+                refresh_norms(model, clean_loader)
             clean = evaluate(model, clean_loader)[2] if epoch in (1, epochs) or epoch % 5 == 0 else None
             test_loss, test_correct, test_accuracy = evaluate(model, test_loader)
         except DivergedError as error:

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from common import InputError, runtime, train
 from common.batches import Augment, Batches
 from common.blocks import GlobalAveragePool, conv_block
-from common.train import DivergedError, evaluate, fit, predict, train_epoch
+from common.train import DivergedError, evaluate, fit, predict, refresh_norms, train_epoch
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 Loader = list[tuple[Tensor, Tensor]]
 
@@ -175,6 +177,66 @@ def test_predictions_come_in_the_order_of_the_loader_all_of_them():
     logits, labels = predict(Given(), ragged())
     assert torch.equal(logits, torch.cat([batch for batch, _ in ragged()]))
     assert labels.tolist() == [0, 1, 2, 0, 1]
+
+
+# refresh_norms
+
+
+def normed(momentum: float = 0.1) -> nn.Sequential:
+    """A network with dropout before and behind batch norm, whose statistics training has left somewhere."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3, momentum=momentum)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), norm, nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+    net.train()(torch.randn(4, 1, 8, 8) * 5)
+    return net
+
+
+def pictures(batches: int) -> list:
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.rand(6, 1, 8, 8, generator=generator), torch.zeros(6).long()) for _ in range(batches)]
+
+
+def test_fresh_statistics_are_those_of_the_images_without_dropout():
+    net, loader = normed(), pictures(4)
+    refresh_norms(net, loader)
+    maps = [net[0](images) for images, _ in loader]
+    assert torch.allclose(net[1].running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0), atol=1e-6)
+    assert torch.allclose(net[1].running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0), atol=1e-6)
+    seen = [net[4](F.relu(F.batch_norm(m, None, None, net[1].weight, net[1].bias, training=True))) for m in maps]
+    assert torch.allclose(net[5].running_mean, torch.stack([m.mean((0, 2, 3)) for m in seen]).mean(0), atol=1e-5)
+
+
+def test_fresh_statistics_take_no_more_batches_than_asked_for():
+    one, other = normed(), normed()
+    refresh_norms(one, pictures(9), batches=2)
+    refresh_norms(other, pictures(2))
+    assert torch.equal(one[1].running_var, other[1].running_var)
+
+
+def test_fresh_statistics_change_nothing_else():
+    net = normed(momentum=0.3)
+    before, state = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
+    refresh_norms(net, pictures(2))
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {f"{layer}.{name}" for layer in (1, 5) for name in STATISTICS}
+    assert net.training and all(layer.training for layer in net) and net[1].momentum == 0.3
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(weight.grad is None for weight in net.parameters())
+
+
+def test_a_network_without_batch_norm_is_not_run_for_its_statistics():
+    refresh_norms(nn.Linear(2, 2), iter(lambda: pytest.fail("the loader was read"), None))
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_fit_is_evaluated_by_fresh_statistics_where_they_are_wanted(fresh):
+    net, loader = normed(), pictures(3)
+    head = nn.Sequential(GlobalAveragePool(), nn.Linear(2, 3))
+    model = nn.Sequential(net, head)
+    fit(model, loader, loader, loader, torch.optim.SGD(model.parameters(), 0.1), 1, fresh_norms=fresh)
+    left = net[1].running_mean.clone()
+    refresh_norms(model, loader)
+    assert torch.equal(net[1].running_mean, left) is fresh
 
 
 # fit
