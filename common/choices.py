@@ -17,9 +17,8 @@ import torch
 from common.batches import Batches
 from common.data import load_digits
 from common.files import write_whole
-from common.intervals import end
 from common.recipes import HEIGHTS, QUESTIONS, Question, Recipe, network
-from common.runs import RECORDED, Runs, last_five, load_runs, metrics_path, write_metrics
+from common.runs import RECORDED, Runs, end, last_five, load_runs, metrics_path, write_metrics
 from common.runtime import environment, seed_everything
 from common.train import DivergedError, fit
 

@@ -4,16 +4,11 @@ import math
 from collections.abc import Callable
 from statistics import mean, stdev
 
-from common.runs import MissingRun, Runs, TooFewSeeds, last_five
+from common.runs import MissingRun, Runs, TooFewSeeds, end
 
 # Student's t at 97.5 %, from 1 to 20 degrees of freedom.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 T += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
-
-
-def end(run: dict) -> float:
-    """A run's figure: the mean accuracy of its last five epochs."""
-    return mean(last_five(run))
 
 
 def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tuple[float, float, float]:

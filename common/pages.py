@@ -18,6 +18,7 @@ from common import REPOSITORY, summary, tables
 from common.batches import MEAN, STD
 from common.changes import code_changes
 from common.files import write_whole
+from common.notebooks import NOTEBOOKS, SERIES
 from common.runs import ROOT, Runs
 from common.weights import read_layers
 
@@ -30,8 +31,8 @@ Figures = dict[bytes, str]  # the file of each picture: stages share those that 
 def write_report(folder: Path) -> None:
     """Write the report of `folder`, where it holds the whole series; files of an older one go."""
     results = summary.read_results(folder)
-    whole = [runs.stage for runs in results] == summary.SERIES
-    if not (whole and all((folder / f"{stage}.ipynb").exists() for stage in summary.SERIES)):
+    whole = [runs.stage for runs in results] == SERIES
+    if not (whole and all((folder / f"{stage}.ipynb").exists() for stage in SERIES)):
         return
     report = make_report(folder, results)
     for name, content in report.items():
@@ -80,7 +81,7 @@ def stage_page(stage: str, notebook: nbformat.NotebookNode, folder: Path) -> str
         f"{REPOSITORY}/blob/main/notebooks/{stage}.ipynb": "This notebook in the repository",
         f"{tables.COLAB}/blob/main/notebooks/{stage}.ipynb": "Open it in Colab",
     }
-    return page(f"{stage}.html", tables.title(stage), relink(body, summary.NOTEBOOKS, folder), links)
+    return page(f"{stage}.html", tables.title(stage), relink(body, NOTEBOOKS, folder), links)
 
 
 def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.NotebookNode], weights: bool) -> str:
@@ -140,7 +141,7 @@ def pictures(notebook: nbformat.NotebookNode) -> str:
 
 def page(here: str, title: str, body: str, links: dict[str, str]) -> str:
     """A page with the navigation that all have."""
-    pages = {"index.html": "Overview"} | {f"{stage}.html": tables.title(stage) for stage in summary.SERIES}
+    pages = {"index.html": "Overview"} | {f"{stage}.html": tables.title(stage) for stage in SERIES}
     # What is wider than a phone is moved by itself, by keyboard as well.
     body = body.replace("<table", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table')
     body = re.sub(r"<pre(?=>)", '<pre tabindex="0"', body.replace("</table>", "</table></div>"))
@@ -155,9 +156,9 @@ def relink(text: str, base: Path, folder: Path) -> str:
     def point(match: re.Match) -> str:
         attribute, address = match.groups()
         target = Path(address)
-        if re.match(r"[a-z]+:|#", address) or (attribute == "src" and base == summary.NOTEBOOKS):
+        if re.match(r"[a-z]+:|#", address) or (attribute == "src" and base == NOTEBOOKS):
             return match[0]
-        if target.suffix == ".ipynb" and target.stem in summary.SERIES:
+        if target.suffix == ".ipynb" and target.stem in SERIES:
             return f'{attribute}="{target.stem}.html"'
         return f'{attribute}="{Path(os.path.relpath(base / target, folder / "html")).as_posix()}"'
 

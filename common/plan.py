@@ -27,6 +27,7 @@ WITHOUT_INFLUENCE = {
     "kernel",
     "landscape",
     "metrics",
+    "notebooks",
     "pages",
     "parameters",
     "plan",

@@ -8,9 +8,10 @@ from common.canvas import save
 from common.cli import APPENDIX
 from common.files import write_whole
 from common.landscape import Point, landscape
+from common.notebooks import SERIES, point_to_repository
 from common.published import PEERS, SYSTEMS
 from common.runs import MNIST, RECORDED, ROOT, Runs, load_runs, read_run
-from common.summary import SERIES, fill, point_to_repository
+from common.summary import fill
 
 FOLDER = RECORDED / "published"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from common import REPOSITORY
-from common.intervals import end, step, verdict
-from common.runs import MNIST, ROOT, TARGET, Runs, last_five
+from common.intervals import step, verdict
+from common.runs import MNIST, ROOT, TARGET, Runs, end, last_five
 
 # What a stage adds, and every later one keeps: the columns of the table that the series answers.
 ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")

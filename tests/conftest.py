@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common import chain, pages, runs, summary
+from common import chain, notebooks, pages, runs
 from common.blocks import GlobalAveragePool, conv_block
 from common.weights import read_layers, restore, write_weights
 
@@ -155,13 +155,13 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     """The network of the last stage, from its own cell, with the recorded weights, or fresh ones where none are."""
-    notebook = json.loads((ROOT / "notebooks" / f"{summary.SERIES[-1]}.ipynb").read_text(encoding="utf-8"))
+    notebook = json.loads((ROOT / "notebooks" / f"{notebooks.SERIES[-1]}.ipynb").read_text(encoding="utf-8"))
     code = next("".join(cell["source"]) for cell in notebook["cells"] if cell["id"] == "net")
     names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.05}
     exec(code, names)
     torch.manual_seed(0)
     net = names["Net"]()
-    paths = sorted((ROOT / "outputs" / "weights" / summary.SERIES[-1]).glob("*.json"))
+    paths = sorted((ROOT / "outputs" / "weights" / notebooks.SERIES[-1]).glob("*.json"))
     if paths:
         return restore(net, read_layers(paths[0]))
     net(torch.randn(64, 1, 28, 28))  # moves the statistics of batch norm away from 0 and 1
@@ -187,5 +187,5 @@ def copy_results(folder: Path, network: nn.Module) -> Path:
     shutil.copytree(ROOT / "outputs", folder, ignore=shutil.ignore_patterns("html", "scratch"))
     (folder.parent / "notebooks").symlink_to(ROOT / "notebooks")  # which pages lead to
     if not (folder / "weights").exists():
-        write_weights(folder, {"stage": summary.SERIES[-1], "seed": 0}, network)
+        write_weights(folder, {"stage": notebooks.SERIES[-1], "seed": 0}, network)
     return folder

@@ -17,7 +17,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from common import runs, summary
+from common import notebooks, runs
 from common.batches import MEAN, STD
 from common.inference import as_mnist
 from common.rendered import render_digits
@@ -27,7 +27,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 QUIET += " --disable-component-update --disable-sync"
 PATIENCE = 240_000  # milliseconds: browsers are slow on busy machines
-PAGES = ["index", *summary.SERIES]
+PAGES = ["index", *notebooks.SERIES]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from common import REPOSITORY, summary
+from common import REPOSITORY, notebooks, summary
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
 from common.execution import cleaned
@@ -41,7 +41,7 @@ def network(stage: str) -> nn.Module:
 
 
 def test_the_series_is_these_six():
-    assert summary.SERIES == STAGES
+    assert notebooks.SERIES == STAGES
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -77,7 +77,7 @@ def test_all_begin_with_the_same_cell(stage):
 def test_a_notebook_opens_with_the_strip_of_stages_and_links_in_all_directions(stage):
     strip, links, title = source(stage, "intro").split("\n\n")[:3]
     assert strip.count("**") == 2 and [name for name in STAGES if f"]({name}.ipynb)" not in strip] == [stage]
-    assert links == summary.links(stage)
+    assert links == notebooks.links(stage)
     assert title.startswith(f"# {int(stage[:2])} · ")
 
 
@@ -191,7 +191,7 @@ def test_a_recorded_copy_ran_the_code_that_stands_in_the_notebook(path):
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_blocks_say_what_the_committed_metrics_say(stage):
     run = load_runs(ROOT / "outputs", stage)[0]
-    text = summary.block_text(source(stage, "block"), ROOT / "outputs", run)
+    text = notebooks.block_text(source(stage, "block"), ROOT / "outputs", run)
     assert source(stage, "recorded") == text
     assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["recorded"]["source"]) == text
 
@@ -212,7 +212,7 @@ def test_recorded_runs_are_whole_and_on_mnist(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_choices_say_what_the_committed_runs_say(stage):
-    text = summary.choices_text(stage)
+    text = notebooks.choices_text(stage)
     assert source(stage, "choices") == text
     assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["choices"]["source"]) == text
 

@@ -9,7 +9,7 @@ import common
 
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
-COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "pages", "plan", "summary", "systems"}
+COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "notebooks", "pages", "plan", "summary", "systems"}
 # And these, each on what lies right below it.
 ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other

@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 from conftest import make_run
 
-from common import pages, runs, summary
+from common import notebooks, pages, runs, summary
 from common.changes import code_changes
 from common.runs import write_metrics
 
 ROOT = runs.ROOT
-PAGES = ["index.html", *(f"{stage}.html" for stage in summary.SERIES)]
+PAGES = ["index.html", *(f"{stage}.html" for stage in notebooks.SERIES)]
 
 
 class Reader(HTMLParser):
@@ -100,7 +100,9 @@ def test_the_index_tells_the_whole_story(report):
 
 
 def test_the_change_of_a_stage_is_the_lines_that_its_notebook_adds():
-    before, after = (json.loads((summary.NOTEBOOKS / f"{stage}.ipynb").read_text()) for stage in summary.SERIES[3:5])
+    before, after = (
+        json.loads((notebooks.NOTEBOOKS / f"{stage}.ipynb").read_text()) for stage in notebooks.SERIES[3:5]
+    )
     told = code_changes(before, after)
     assert "<ins>+rotation = 10.0" in told and "<del>-" in told
     assert code_changes(before, before) == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import common
-from common import InputError, summary
+from common import InputError, notebooks, summary
 
 ROOT = Path(common.__file__).resolve().parent.parent
 MODULES = {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("common/*.py"))}
@@ -46,7 +46,7 @@ def keywords(call: ast.Call) -> dict[str, str]:
 def test_nothing_is_unpickled_or_evaluated(name):
     """The series saves no checkpoint, so it loads none; one cell of its own notebooks is executed, for the block."""
     found = {called for called, _ in calls(SOURCES[name])} & DANGEROUS
-    assert found == ({"exec", "compile"} if name == "summary.py" else set())
+    assert found == ({"exec", "compile"} if name == "notebooks.py" else set())
     for called, call in calls(SOURCES[name]):
         if called.endswith("np.load"):
             assert keywords(call)["allow_pickle"] == "False"
@@ -110,12 +110,12 @@ def copy_of(code: str, output: str) -> str:
 
 
 def test_the_code_of_a_copy_is_not_executed_to_tell_of_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(summary, "NOTEBOOKS", tmp_path / "notebooks")
-    summary.NOTEBOOKS.mkdir()
-    (summary.NOTEBOOKS / "01_a.ipynb").write_text(copy_of("block = 'ours'", ""))
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
+    notebooks.NOTEBOOKS.mkdir()
+    (notebooks.NOTEBOOKS / "01_a.ipynb").write_text(copy_of("block = 'ours'", ""))
     copy = tmp_path / "01_a.ipynb"
     copy.write_text(copy_of("raise SystemExit('executed')", ""))
-    summary.render_block(copy, tmp_path, {"stage": "01_a"})
+    notebooks.render_block(copy, tmp_path, {"stage": "01_a"})
     written = json.loads(copy.read_text())["cells"]
     assert "".join(written[-1]["source"]) == "ours" and "executed" not in copy.read_text()
 
@@ -132,7 +132,7 @@ def test_markup_in_a_copys_table_does_not_reach_the_readme(table, tmp_path):
 def test_a_copy_that_is_no_notebook_is_refused_in_a_line(content, tmp_path):
     path = tmp_path / "01_skeleton.ipynb"
     path.write_bytes(content.encode("latin-1"))
-    for use in (summary.field_table, lambda path: summary.render_block(path, tmp_path, {"stage": "01_skeleton"})):
+    for use in (summary.field_table, lambda path: notebooks.render_block(path, tmp_path, {"stage": "01_skeleton"})):
         with pytest.raises(InputError, match="is no notebook of this series"):
             use(path)
 

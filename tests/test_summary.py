@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import make_run
 
-from common import summary
+from common import notebooks, summary
 from common.runs import write_metrics
 
 HOLDING = (98.0, 99.4, 99.41, 99.5, 99.45, 99.42)  # the target, in each of the last five epochs
@@ -13,7 +13,7 @@ HOLDING = (98.0, 99.4, 99.41, 99.5, 99.45, 99.42)  # the target, in each of the 
 
 @pytest.fixture
 def folder(tmp_path):
-    for stage in summary.SERIES[:2]:
+    for stage in notebooks.SERIES[:2]:
         for seed in (0, 1):
             write_metrics(tmp_path, make_run(*HOLDING, stage=stage, seed=seed))
     return tmp_path
@@ -42,9 +42,9 @@ def test_the_last_cell_of_an_executed_copy_is_the_block_of_its_run(folder, monke
         maker = {"id": "a", "cell_type": "code", "metadata": {"tags": ["block"]}, "outputs": [1], "source": code}
         return json.dumps({"cells": [maker, {"id": "b", "cell_type": "markdown", "metadata": {}, "source": "old"}]})
 
-    monkeypatch.setattr(summary, "NOTEBOOKS", folder / "notebooks")
-    summary.NOTEBOOKS.mkdir()
-    (summary.NOTEBOOKS / "01_skeleton.ipynb").write_text(notebook("block = run['stage'] + '!'"))
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder / "notebooks")
+    notebooks.NOTEBOOKS.mkdir()
+    (notebooks.NOTEBOOKS / "01_skeleton.ipynb").write_text(notebook("block = run['stage'] + '!'"))
     copy = folder / "01_skeleton.ipynb"
     copy.write_text(notebook("block = 'words that were changed since'"))
     summary.summarise(folder)
