@@ -91,7 +91,7 @@ HEADS: dict[str, Callable[[int, int], list[nn.Module]]] = {
 class Recipe:
     """All that makes a run but its seed."""
 
-    widths: tuple[int, ...] = (8, 8, 10, 12, 12, 14)
+    widths: tuple[int, ...] = (8, 8, 12, 14, 16, 16)
     padded: tuple[int, ...] = (3,)  # numbers of the blocks whose convolution is padded
     pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
     separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
@@ -170,12 +170,12 @@ def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
 
 BARE = replace(PLAIN, norm=False, dropout=0.0)
 # What the body was asked with: all that the last stage has but dropout and fresh statistics, which came later.
-BODY = replace(LAST, dropout=0.0, fresh_norms=False)
-FRESH = replace(BODY, fresh_norms=True)
-UNPADDED = replace(BODY, padded=())
-PADDED = replace(BODY, padded=(1, 3))
-WIDE = replace(UNPADDED, widths=(8, 8, 12, 14, 16, 16))
-THRICE = replace(UNPADDED, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
+FRESH = replace(LAST, dropout=0.0)
+# What the body was first asked with: the statistics of batch norm that training leaves, and mostly fewer channels.
+WIDE = replace(FRESH, padded=(), fresh_norms=False)
+NARROW = replace(WIDE, widths=(8, 8, 10, 12, 12, 14))
+PADDED = replace(NARROW, padded=(1, 3))
+THRICE = replace(WIDE, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
 PADDINGS = {
     "none": (),
     "first block": (1,),
@@ -190,20 +190,20 @@ QUESTIONS = [
         "Widths, unpadded, in the last stage but for dropout and with the statistics that training leaves",
         {
             "8 8 12 14 16 16": WIDE,
-            "8 8 10 12 12 14": UNPADDED,
-            "6 8 10 12 14 16": replace(UNPADDED, widths=(6, 8, 10, 12, 14, 16)),
+            "8 8 10 12 12 14": NARROW,
+            "6 8 10 12 14 16": replace(NARROW, widths=(6, 8, 10, 12, 14, 16)),
             "8 10 16 32 32 32, the last four separable": replace(
-                UNPADDED, widths=(8, 10, 16, 32, 32, 32), separable=(3, 4, 5, 6)
+                NARROW, widths=(8, 10, 16, 32, 32, 32), separable=(3, 4, 5, 6)
             ),
             "8 8 18 18 18 18, the last three with one convolution": THRICE,
             "8 8 16 16 16 16, the last three with one convolution": replace(THRICE, widths=(8, 8, 16, 16, 16, 16)),
         },
-        "8 8 10 12 12 14",
+        "8 8 12 14 16 16",
     ),
     Question(
         "01_skeleton",
         "Padding, likewise, widths 8 8 10 12 12 14",
-        {name: replace(BODY, padded=padded) for name, padded in PADDINGS.items()},
+        {name: replace(NARROW, padded=padded) for name, padded in PADDINGS.items()},
         "third block",
     ),
     Question(
@@ -226,9 +226,9 @@ QUESTIONS = [
                 THRICE, augment=UNSHIFTED
             ),
             "8 8 18 18 18 18, the last three with one convolution, images bent": replace(THRICE, augment=BENT),
-            "8 8 10 12 12 14, SiLU, images not shifted": replace(UNPADDED, activation="SiLU", augment=UNSHIFTED),
+            "8 8 10 12 12 14, SiLU, images not shifted": replace(NARROW, activation="SiLU", augment=UNSHIFTED),
             "16 16 16 16 16 16, the last five with one convolution": replace(
-                UNPADDED, widths=(16,) * 6, shared=(3, 4, 5, 6)
+                NARROW, widths=(16,) * 6, shared=(3, 4, 5, 6)
             ),
         },
         "none of them",
@@ -236,19 +236,21 @@ QUESTIONS = [
     Question(
         "01_skeleton",
         "Activation, likewise, widths 8 8 10 12 12 14, unpadded",
-        vary(UNPADDED, "activation", ("ReLU", "leaky ReLU", "SiLU")),
+        vary(NARROW, "activation", ("ReLU", "leaky ReLU", "SiLU")),
         "ReLU",
     ),
     Question(
         "02_batchnorm",
         "The statistics that evaluation uses, in the last stage but for its dropout",
         {
-            "those that training leaves": BODY,
+            "those that training leaves": replace(FRESH, fresh_norms=False),
             "taken anew from training images": FRESH,
-            "first and third block padded: those that training leaves": PADDED,
-            "first and third block padded: taken anew": replace(PADDED, fresh_norms=True),
-            "unpadded: those that training leaves": UNPADDED,
-            "unpadded: taken anew": replace(UNPADDED, fresh_norms=True),
+            "unpadded: those that training leaves": WIDE,
+            "unpadded: taken anew": replace(WIDE, fresh_norms=True),
+            "8 8 10 12 12 14, unpadded: those that training leaves": NARROW,
+            "8 8 10 12 12 14, unpadded: taken anew": replace(NARROW, fresh_norms=True),
+            "8 8 10 12 12 14: those that training leaves": replace(NARROW, padded=(3,)),
+            "8 8 10 12 12 14: taken anew": replace(FRESH, widths=NARROW.widths),
         },
         "taken anew from training images",
     ),
@@ -273,7 +275,7 @@ QUESTIONS = [
         {
             "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
             "GAP, FC": PLAIN,
-            "flatten, FC (widths 8 8 10 12 12 4)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 10, 12, 12, 4)),
+            "flatten, FC (widths 8 8 12 14 16 5)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 5)),
         },
         "GAP, FC",
     ),
@@ -287,10 +289,10 @@ QUESTIONS = [
         "05_augmentation",
         "Shifting and bending, in the last stage but for dropout and padding, with the statistics that training leaves",
         {
-            "all four, medium": UNPADDED,
-            "without shifting": replace(UNPADDED, augment=UNSHIFTED),
-            "with bending by 1 pixel": replace(UNPADDED, augment=BENT),
-            "with bending, without shifting": replace(UNPADDED, augment=replace(BENT, shift_x=0, shift_y=0)),
+            "all four, medium": NARROW,
+            "without shifting": replace(NARROW, augment=UNSHIFTED),
+            "with bending by 1 pixel": replace(NARROW, augment=BENT),
+            "with bending, without shifting": replace(NARROW, augment=replace(BENT, shift_x=0, shift_y=0)),
         },
         "all four, medium",
     ),

@@ -64,7 +64,15 @@ def test_an_answer_is_taken_and_is_what_the_notebooks_have():
             continue
         taken, base = (
             question.answers[question.taken],
-            {recipes.LAST, recipes.BODY, recipes.FRESH, recipes.UNPADDED, recipes.PLAIN, recipes.BARE},
+            {
+                recipes.LAST,
+                recipes.FRESH,
+                recipes.WIDE,
+                recipes.NARROW,
+                replace(recipes.NARROW, padded=(3,)),
+                recipes.PLAIN,
+                recipes.BARE,
+            },
         )
         assert taken in base | {recipes.CONSTANT, replace(recipes.PLAIN, dropout=0.0)}, question.text
 

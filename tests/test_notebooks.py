@@ -114,8 +114,8 @@ def test_neighbours_differ_in_few_lines_of_what_shapes_a_run(before, after):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_network_has_fewer_than_6000_parameters(stage):
-    assert sum(weight.numel() for weight in network(stage).parameters()) < 6_000
+def test_a_network_has_fewer_than_8000_parameters(stage):
+    assert sum(weight.numel() for weight in network(stage).parameters()) < 8_000
 
 
 @pytest.mark.parametrize("stage", STAGES)
