@@ -92,7 +92,7 @@ class Recipe:
     """All that makes a run but its seed."""
 
     widths: tuple[int, ...] = (8, 8, 12, 14, 16, 16)
-    padded: tuple[int, ...] = (3,)  # numbers of the blocks whose convolution is padded
+    padded: tuple[int, ...] = ()  # numbers of the blocks whose convolution is padded
     pooled: tuple[int, ...] = (2,)  # numbers of the blocks that pool
     separable: tuple[int, ...] = ()  # numbers of the blocks that see each channel alone, then mix
     shared: tuple[int, ...] = ()  # numbers of the blocks that use the convolution of the block before, too
@@ -172,7 +172,7 @@ BARE = replace(PLAIN, norm=False, dropout=0.0)
 # What the body was asked with: all that the last stage has but dropout and fresh statistics, which came later.
 FRESH = replace(LAST, dropout=0.0)
 # What the body was first asked with: the statistics of batch norm that training leaves, and mostly fewer channels.
-WIDE = replace(FRESH, padded=(), fresh_norms=False)
+WIDE = replace(FRESH, fresh_norms=False)
 NARROW = replace(WIDE, widths=(8, 8, 10, 12, 12, 14))
 PADDED = replace(NARROW, padded=(1, 3))
 THRICE = replace(WIDE, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
@@ -204,7 +204,7 @@ QUESTIONS = [
         "01_skeleton",
         "Padding, likewise, widths 8 8 10 12 12 14",
         {name: replace(NARROW, padded=padded) for name, padded in PADDINGS.items()},
-        "third block",
+        "none",
     ),
     Question(
         "01_skeleton",
@@ -243,14 +243,13 @@ QUESTIONS = [
         "02_batchnorm",
         "The statistics that evaluation uses, in the last stage but for its dropout",
         {
-            "those that training leaves": replace(FRESH, fresh_norms=False),
+            "those that training leaves": WIDE,
             "taken anew from training images": FRESH,
-            "unpadded: those that training leaves": WIDE,
-            "unpadded: taken anew": replace(WIDE, fresh_norms=True),
-            "8 8 10 12 12 14, unpadded: those that training leaves": NARROW,
-            "8 8 10 12 12 14, unpadded: taken anew": replace(NARROW, fresh_norms=True),
-            "8 8 10 12 12 14: those that training leaves": replace(NARROW, padded=(3,)),
-            "8 8 10 12 12 14: taken anew": replace(FRESH, widths=NARROW.widths),
+            "third block padded: taken anew": replace(FRESH, padded=(3,)),
+            "8 8 10 12 12 14: those that training leaves": NARROW,
+            "8 8 10 12 12 14: taken anew": replace(NARROW, fresh_norms=True),
+            "8 8 10 12 12 14, third block padded: those that training leaves": replace(NARROW, padded=(3,)),
+            "8 8 10 12 12 14, third block padded: taken anew": replace(NARROW, padded=(3,), fresh_norms=True),
         },
         "taken anew from training images",
     ),
@@ -275,7 +274,7 @@ QUESTIONS = [
         {
             "1×1, GAP": replace(PLAIN, head="1×1, GAP"),
             "GAP, FC": PLAIN,
-            "flatten, FC (widths 8 8 12 14 16 5)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 5)),
+            "flatten, FC (widths 8 8 12 14 16 8)": replace(PLAIN, head="flatten, FC", widths=(8, 8, 12, 14, 16, 8)),
         },
         "GAP, FC",
     ),

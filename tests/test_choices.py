@@ -69,7 +69,6 @@ def test_an_answer_is_taken_and_is_what_the_notebooks_have():
                 recipes.FRESH,
                 recipes.WIDE,
                 recipes.NARROW,
-                replace(recipes.NARROW, padded=(3,)),
                 recipes.PLAIN,
                 recipes.BARE,
             },

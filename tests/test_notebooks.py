@@ -138,7 +138,7 @@ def test_batch_norm_dropout_and_fc_come_in_with_their_stages():
 def test_a_1x1_before_the_average_is_a_linear_layer_behind_it():
     """Both heads of stages 3 and 4 are one function, and have the same gradients."""
     torch.manual_seed(0)
-    maps = torch.randn(32, 14, 6, 6, dtype=torch.float64)
+    maps = torch.randn(32, 14, 4, 4, dtype=torch.float64)
     linear, conv = nn.Linear(14, 10).double(), nn.Conv2d(14, 10, 1).double()
     conv.weight.data, conv.bias.data = linear.weight.data[:, :, None, None].clone(), linear.bias.data.clone()
     results = []
