@@ -111,12 +111,12 @@ def as_html(text: str, base: Path, folder: Path) -> str:
 
 
 def tables_of(folder: Path) -> str:
-    """What the README of a folder beside the series says, below its title; nothing where there is none."""
+    """What the README of a folder beside the series says, from its first table on; nothing where there is none."""
     path = folder / "README.md"
     if not path.exists():
         return ""
-    text = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8")).partition("\n")[2]
-    return as_html(re.sub(r"^##", "###", text, flags=re.M), folder, folder.parent)
+    _, *parts = re.split(r"<!--.*?-->", path.read_text(encoding="utf-8"))  # what stands above, the series' README says
+    return as_html(re.sub(r"^##", "###", "".join(parts), flags=re.M), folder, folder.parent)
 
 
 def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:
