@@ -59,8 +59,9 @@ def series(results: list[Runs]) -> list[str]:
             f"| [{title(runs.stage)}](notebooks/{runs.stage}.ipynb) | {runs.parameters:,} | {' | '.join(ticks)}"
             f" | {accuracy} | {links} |"
         )
-    seeds = sorted({len(runs) for runs in results})
-    note = f"Mean ± standard deviation over {' to '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else "One seed"
+    counts = [len(runs) for runs in results]
+    seeds = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else counts[0]
+    note = f"Mean ± standard deviation over {seeds} seeds" if max(counts) > 1 else "One seed"
     return [
         *lines,
         "",
