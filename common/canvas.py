@@ -113,11 +113,11 @@ def mark_target(axes: Axes, dataset: str) -> None:
         axes.axhline(TARGET, color=GREEN, linestyle="-.", label=f"target, {TARGET} %")
 
 
-def legend_below(figure: Figure) -> None:
+def legend_below(figure: Figure, columns: int = 5) -> None:
     """One legend for all panels, each label once, where it can't cover a curve."""
     handles = [axes.get_legend_handles_labels() for axes in reversed(figure.axes)]
     entries = {label: handle for pair in handles for handle, label in zip(*pair, strict=True)}
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -7,9 +7,12 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import psutil
 
@@ -19,6 +22,7 @@ from common.cli import SMOKE, Options, from_caller, read_options
 from common.execution import Outcome, Task, execute, forget_failure, in_a_line, is_done
 from common.files import PART, write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
+from common.points import Point, plan_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,7 +31,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
         options = read_options(arguments, root)
-        return (run_series if options.task in ("series", "published") else run_other)(options, root)
+        return (run_series if options.task in ("series", "published", "sweep") else run_other)(options, root)
     except InputError as problem:
         print("run_all:", in_a_line(str(problem)), file=sys.stderr)
         return 2
@@ -39,24 +43,40 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         return 130
 
 
+class Kind(NamedTuple):
+    """What there is to do in a kind of work, what of it is done, what to make of it, and how often to try."""
+
+    plan: Callable[[Options, str, Path], list[Task]]
+    is_there: Callable[[Task], bool]
+    summarise: Callable[[list[Task]], str]
+    attempts: int = 1
+
+
+def kind_of(task: str) -> Kind:
+    """The kind of work that an option stands for."""
+    if task == "published":
+        return Kind(plan_systems, is_recorded, lambda tasks: summarise_systems(tasks[0].folder))
+    if task == "sweep":
+        return Kind(plan_sweep, is_done, summarise_sweep, attempts=3)
+    return Kind(plan, is_done, lambda tasks: summarise(tasks[0].folder) if seeds_in(tasks[0].folder) else "")
+
+
 def run_series(options: Options, root: Path) -> int:
     """Check, run, summarise, and record what is the full series."""
-    dataset = prepare(options)
-    published = options.task == "published"
-    tasks = (plan_systems if published else plan)(options, dataset, root)
-    is_there = is_recorded if published else is_done
+    dataset, kind = prepare(options), kind_of(options.task)
+    tasks = kind.plan(options, dataset, root)
     folder = tasks[0].folder
     for task in tasks:
         refuse_smaller(task)
     with sole_use(folder):
         clear(folder)
-        todo = [task for task in tasks if options.fresh or not is_there(task)]
-        jobs = options.jobs or max(1, min(len(todo), cores()))
-        print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {jobs} at a time")
+        todo = [task for task in tasks if options.fresh or not kind.is_there(task)]
+        executor, where = make_executor(options, todo)
+        print(f"{len(todo)} of {len(tasks)} runs to do on {dataset}, {where}")
         print(f"Results: {shown(folder)}", flush=True)
-        failed = [outcome for outcome in run(todo, make_executor(jobs)) if outcome.error]
-        if published or seeds_in(folder):
-            print(f"\n{(summarise_systems if published else summarise)(folder)}")
+        failed = [outcome for outcome in run(todo, executor, kind.attempts) if outcome.error]
+        if told := kind.summarise(tasks):
+            print(f"\n{told}")
         for outcome in failed:
             print(f"run_all: {describe(outcome)}", file=sys.stderr)
         if is_full_series(options, dataset) and not failed:
@@ -120,39 +140,66 @@ def summarise_systems(folder: Path) -> str:
     return systems.summarise(folder)
 
 
-def make_executor(jobs: int) -> Executor:
-    """What the work is handed to: any `concurrent.futures` executor may stand here.
+def summarise_sweep(points: list[Point]) -> str:
+    """The same for the points of a sweep."""
+    from common import sweep
 
-    Threads are enough, as every kernel is a process: one that dies takes nothing else with it.
-    """
-    return ThreadPoolExecutor(jobs)
+    return sweep.summarise(points)
 
 
-def run(tasks: list[Task], executor: Executor) -> list[Outcome]:
-    """All outcomes; each is told in a line as it comes."""
+def make_executor(options: Options, tasks: list[Task]) -> tuple[Executor, str]:
+    """What the work is handed to, and where that is in words: any `concurrent.futures` executor may stand here."""
+    if options.scheduler and tasks:
+        from common.cluster import Cluster
+
+        return Cluster(options.scheduler, tasks), f"on the workers of {options.scheduler}"
+    jobs = options.jobs or max(1, min(len(tasks), cores()))
+    # Threads are enough, as every kernel is a process: one that dies takes nothing else with it.
+    return ThreadPoolExecutor(jobs), f"{jobs} at a time"
+
+
+def run(tasks: list[Task], executor: Executor, attempts: int = 1) -> list[Outcome]:
+    """The outcome of every task, told in a line as it comes; what fails is tried again, `attempts` times in all."""
     outcomes: list[Outcome] = []
-    futures: list[Future] = []
+    tries: Counter[Path] = Counter()
+    pending: set[Future] = set()
+    ended: SimpleQueue[Future] = SimpleQueue()
+
+    def hand_over(task: Task) -> None:
+        tries[task.stamp] += 1
+        future = executor.submit(execute, task)
+        pending.add(future)
+        future.add_done_callback(ended.put)
+
     with executor:
         try:
-            futures.extend(executor.submit(execute, task) for task in tasks)
-            for future in as_finished(futures):
-                outcomes.append(future.result())
-                print(f"[{len(outcomes)}/{len(tasks)}] {describe(outcomes[-1])}", flush=True)
+            for task in tasks:
+                hand_over(task)
+            while pending:
+                future = next_of(ended)
+                outcome = future.result()
+                pending.remove(future)  # with all that came of it
+                again = bool(outcome.error) and tries[outcome.task.stamp] < attempts
+                if again:
+                    hand_over(outcome.task)
+                else:
+                    outcomes.append(outcome)
+                words = "; it is tried again" if again else ""
+                print(f"[{len(outcomes)}/{len(tasks)}] {describe(outcome)}{words}", flush=True)
         except BaseException:
-            stop(futures)
+            stop(pending)
             raise
     return outcomes
 
 
-def as_finished(futures: list[Future]) -> Iterator[Future]:
-    """The futures as they end; awake every half second, since a signal need not end a wait without limit."""
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-        yield from ended
+def next_of(ended: SimpleQueue) -> Future:
+    """The next future to end; awake every half second, since a signal need not end a wait without limit."""
+    while True:
+        with contextlib.suppress(Empty):
+            return ended.get(timeout=0.5)
 
 
-def stop(futures: list[Future]) -> None:
+def stop(futures: set[Future]) -> None:
     """End all work at once, kernels too."""
     running = [future for future in futures if not future.cancel() and not future.done()]
     while not all(future.done() for future in running):  # again and again: a kernel may be about to start
@@ -161,7 +208,8 @@ def stop(futures: list[Future]) -> None:
                 child.kill()
         time.sleep(0.1)
     for future in running:
-        forget_failure(future.result().task)  # it was stopped, it didn't fail
+        if not future.exception():
+            forget_failure(future.result().task)  # it was stopped, it didn't fail
 
 
 def record(tasks: list[Task], outputs: Path) -> None:
@@ -184,7 +232,7 @@ def clear(folder: Path) -> None:
     for workplace in folder.glob(".running/*-seed-*"):
         shutil.rmtree(workplace, ignore_errors=True)
     # In the places where a runner writes, and by names that only it gives: the folder may hold anything else.
-    for place in ("", ".done/", "failed/", "figures/", "metrics/*/"):
+    for place in ("", ".done/", "failed/", "figures/", "metrics/*/", "metrics/*/*/"):
         for part in folder.glob(f"{place}.*.[0-9]*{PART}"):
             part.unlink(missing_ok=True)
 
@@ -208,11 +256,12 @@ def sole_use(folder: Path) -> Iterator[None]:
 
 def describe(outcome: Outcome) -> str:
     """How a run ended, in a line."""
-    title = f"{outcome.task.stage}, seed {outcome.task.seed}"
+    task = outcome.task
     if outcome.error:
-        return f"{title} failed: {outcome.error}; see {shown(outcome.task.failed_copy)}"
+        see = f"; see {shown(task.failed_copy)}" if task.failed_copy.exists() else ""
+        return f"{task.title} failed: {outcome.error}{see}"
     accuracies = " ".join(f"{accuracy:.2f}" for accuracy in outcome.accuracies)
-    return f"{title}: test accuracy {accuracies} %, {outcome.seconds:.0f} s"
+    return f"{task.title}: test accuracy {accuracies} %, {outcome.seconds:.0f} s"
 
 
 def cores() -> int:

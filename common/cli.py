@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common import InputError
-from common.parameters import literals, refuse_bad, refuse_misfit
+from common.grid import Sweep, combinations, read_sweep
+from common.parameters import abridged, literals, refuse_bad, refuse_misfit
 
 SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
@@ -37,36 +38,69 @@ class Options:
     minutes: float | None
     out: Path | None
     fresh: bool
-    task: str  # "series", or what is done in its place: one of OTHER_TASKS
+    task: str  # "series", or what is done in its place: "sweep", or one of OTHER_TASKS
+    grid: dict[str, list]  # of a sweep: the values of each parameter that takes several
+    sweep: str  # its name
+    copies: bool  # whether its executed notebooks are kept
+    scheduler: str | None  # of the workers that run the notebooks, in place of this machine
 
 
 def read_options(arguments: list[str] | None, root: Path) -> Options:
     """The options, checked; InputError for what is unknown or impossible."""
     notebooks = {int(path.name[:2]): path for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))}
     read = make_parser(list(notebooks)).parse_args(arguments)
-    published = read.task == "published"
-    if published and read.stages:
-        raise InputError("--stages are those of the series: choose a published system by -p system NAME")
-    chosen = [notebooks[stage] for stage in sorted(set(read.stages or notebooks))]
-    if published:
+    task = "sweep" if read.sweep else read.task
+    refuse_together(read)
+    sweep = read_sweep(from_caller(read.sweep), list(notebooks)) if read.sweep else Sweep()
+    chosen = [notebooks[stage] for stage in sorted(set(read.stages or sweep.stages or notebooks))]
+    if task == "published":
         chosen = [root / APPENDIX]
-    parameters = dict(SMOKE) if read.smoke else {}
-    parameters |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
-    parameters |= {name: parse(name, text, chosen) for name, text in read.parameter}
-    refuse_bad(parameters)
-    for notebook in chosen:
-        refuse_misfit(parameters_of(notebook) | parameters)
+    asked = dict(SMOKE) if read.smoke else {}
+    asked |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
+    asked |= {name: parse(name, text, chosen) for name, text in read.parameter}
+    if both := asked.keys() & sweep.grid.keys():
+        raise InputError(f"parameter {min(both)} takes its values from {read.sweep}: leave it out of the command")
+    fixed = {name: alike(name, value, chosen) for name, value in sweep.fixed.items()}
+    grid = {name: [alike(name, value, chosen) for value in values] for name, values in sweep.grid.items()}
+    parameters = fixed | asked
+    if task == "sweep" and "split" not in parameters:
+        raise InputError(f'{read.sweep} has no split: write split = "validation" for a choice, "test" for the end')
+    for name, values in grid.items():
+        if len(set(values)) < len(values):
+            raise InputError(f"{read.sweep}: {name} has a value twice")
+    for values in combinations(grid):
+        refuse_bad(parameters | values)
+        for notebook in chosen:
+            refuse_misfit(parameters_of(notebook) | parameters | values)
     return Options(
         notebooks=chosen,
         every_stage=chosen == list(notebooks.values()),
-        seeds=sorted(set(read.seeds or ([0, 1, 2] if published else [0]))),
+        seeds=sorted(set(read.seeds or sweep.seeds or ([0, 1, 2] if task == "published" else [0]))),
         parameters=parameters,
         jobs=read.jobs,
         minutes=read.timeout,
         out=from_caller(read.out) if read.out else None,
         fresh=read.fresh,
-        task=read.task,
+        task=task,
+        grid=grid,
+        sweep=Path(read.sweep or "").stem,
+        copies=sweep.copies,
+        scheduler=read.scheduler,
     )
+
+
+def refuse_together(read: argparse.Namespace) -> None:
+    """Refuse options that contradict one another."""
+    if read.task == "published" and read.stages:
+        raise InputError("--stages are those of the series: choose a published system by -p system NAME")
+    if read.sweep and read.task != "series":
+        raise InputError(f"--sweep and --{read.task} are two commands: give one of them")
+    if read.sweep and (read.stages or read.seeds):
+        raise InputError(f"stages and seeds of a sweep stand in its file: write them into {read.sweep}")
+    if read.scheduler and read.task not in ("series", "published"):
+        raise InputError(f"--{read.task} runs on this machine: leave --scheduler out")
+    if read.scheduler and read.jobs:
+        raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -99,6 +133,8 @@ def make_parser(stages: list[int]) -> argparse.ArgumentParser:
     add("--jobs", type=whole(1), metavar="N", help="runs side by side, one thread each (as many as cores)")
     add("--timeout", type=time_limit, metavar="MINUTES", help="give up a notebook after so long (never)")
     add("--out", metavar="DIR", help="another folder for the results")
+    add("--sweep", metavar="FILE", help="instead: every combination of stages, seeds and values that the file names")
+    add("--scheduler", metavar="ADDRESS", help="run the notebooks on the workers of this Dask scheduler")
     for task, words in OTHER_TASKS.items():
         add(f"--{task}", action="store_const", const=task, default="series", dest="task", help=words)
     add("--fresh", action="store_true", help="run again what is there already")
@@ -137,10 +173,7 @@ def parse(name: str, text: str, notebooks: list[Path]) -> Any:
     if name in ALL_OPTIONS:
         raise InputError(f"parameter {name} has an option of its own: {ALL_OPTIONS[name]}")
     for notebook in notebooks:
-        defaults = parameters_of(notebook)
-        if name not in defaults:
-            raise InputError(f"{notebook.stem} has no parameter {name!r}, only {', '.join(defaults)}")
-        value = convert(name, text, defaults[name])
+        value = convert(name, text, default_of(name, notebook))
     return value
 
 
@@ -150,7 +183,31 @@ def convert(name: str, text: str, default: Any) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError, TypeError):
-        raise InputError(f"parameter {name} must be like {default!r} ({kind.__name__}), not {text!r}") from None
+        raise not_like(name, text, default) from None
+
+
+def alike(name: str, value: Any, notebooks: list[Path]) -> Any:
+    """A value from a file, for a parameter that every one of the notebooks must have."""
+    for notebook in notebooks:
+        default = default_of(name, notebook)
+        if type(default) is float and type(value) is int:
+            value = float(value)
+        if type(value) is not type(default):
+            raise not_like(name, value, default)
+    return value
+
+
+def default_of(name: str, notebook: Path) -> Any:
+    """What a parameter is in a notebook, unless told otherwise."""
+    defaults = parameters_of(notebook)
+    if name not in defaults:
+        raise InputError(f"{notebook.stem} has no parameter {name!r}, only {', '.join(defaults)}")
+    return defaults[name]
+
+
+def not_like(name: str, value: Any, default: Any) -> InputError:
+    """The complaint of a value of the wrong type."""
+    return InputError(f"parameter {name} must be like {default!r} ({type(default).__name__}), not {abridged(value)}")
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:

@@ -6,11 +6,14 @@ import logging
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.files import write_whole
+
+# What a run leaves, by the names that the paths have in Task, in the order in which it is put in place.
+RESULTS = "failed_copy", "copy", "weights", "metrics"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Task:
     @property
     def name(self) -> str:
         return f"{self.stage}-seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.stage}, seed {self.seed}"
 
     @property
     def metrics(self) -> Path:
@@ -113,6 +120,21 @@ def execute(task: Task) -> Outcome:
     return Outcome(task, time.monotonic() - started, accuracies, error)
 
 
+def receive(task: Task, outcome: Outcome, files: dict[str, str]) -> Outcome:
+    """Put in place what came of a task elsewhere: `files` are the texts of its RESULTS."""
+    try:
+        forget_failure(task)
+        for name in filter(files.__contains__, RESULTS):
+            write_whole(getattr(task, name), files[name])
+        if outcome.error:
+            keep_on_record(task, outcome.error)
+        else:
+            write_whole(task.stamp, stamp(task))
+    except OSError as problem:
+        return replace(outcome, accuracies=[], error=in_a_line(f"{type(problem).__name__}: {problem}"))
+    return outcome
+
+
 def run_notebook(task: Task) -> None:
     """Hand the notebook to papermill; the executed copy lies in the workplace, however it ends."""
     import papermill  # here, since it takes two seconds that --help should not wait for
@@ -174,10 +196,15 @@ def explain(task: Task, problem: Exception) -> str:
     if isinstance(problem, TimeoutError) and task.minutes:
         reason = f"not finished after {task.minutes:g} minutes"
     reason = in_a_line(reason)
-    record = {"stage": task.stage, "seed": task.seed, "error": reason} | task.identity
     with contextlib.suppress(OSError):
-        write_whole(task.failed_record, json.dumps(record, indent=1) + "\n")
+        keep_on_record(task, reason)
     return reason
+
+
+def keep_on_record(task: Task, reason: str) -> None:
+    """Write down that a run failed, and why."""
+    record = {"stage": task.stage, "seed": task.seed, "error": reason} | task.identity
+    write_whole(task.failed_record, json.dumps(record, indent=1) + "\n")
 
 
 def forget_failure(task: Task) -> None:

@@ -11,14 +11,18 @@ T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 T += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
 
 
+def of_mean(figures: list[float]) -> tuple[float, float, float]:
+    """The mean with its 95 % interval (infinite for a single figure)."""
+    middle, margin = mean(figures or [math.nan]), math.inf
+    if len(figures) > 1:
+        margin = T[min(len(figures) - 1, len(T)) - 1] * stdev(figures) / math.sqrt(len(figures))
+    return middle, middle - margin, middle + margin
+
+
 def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tuple[float, float, float]:
     """The mean difference, paired by seed, with its 95 % interval (infinite for a single seed)."""
     earlier = {run["seed"]: figure(run) for run in before}
-    pairs = [figure(run) - earlier[run["seed"]] for run in after if run["seed"] in earlier]
-    difference, margin = mean(pairs or [math.nan]), math.inf
-    if len(pairs) > 1:
-        margin = T[min(len(pairs) - 1, len(T)) - 1] * stdev(pairs) / math.sqrt(len(pairs))
-    return difference, difference - margin, difference + margin
+    return of_mean([figure(run) - earlier[run["seed"]] for run in after if run["seed"] in earlier])
 
 
 def interval(before: Runs, after: Runs) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,30 @@ WITHOUT_INFLUENCE = {
     "changes",
     "choices",
     "cli",
+    "cluster",
     "execution",
     "files",
+    "grid",
     "inference",
     "intervals",
     "kernel",
     "landscape",
     "metrics",
     "notebooks",
+    "outpost",
     "pages",
     "parameters",
     "plan",
     "plots",
     "published",
     "recipes",
+    "remote",
     "report",
     "requirements",
     "runs",
     "speed",
     "summary",
+    "sweep",
     "systems",
     "tables",
     "verdicts",
@@ -52,35 +58,40 @@ SHOWING = ("setup", "check", "inference", "block")
 def plan(options: Options, dataset: str, root: Path) -> list[Task]:
     """All the work asked for: seed by seed, through the stages."""
     folder = options.out or root / "outputs" / "scratch" / folder_name(options, dataset)
-    # The data set is named, so that no run can fall back to another one than its neighbours.
-    parameters = options.parameters | {"data": short(dataset)}
-    identities = {
-        notebook: {
-            "dataset": dataset,
-            "parameters": parameters_of(notebook) | parameters,
-            "source": source_digest(notebook, root),
-        }
-        for notebook in options.notebooks
-    }
     lowest = min({*options.seeds, *seeds_in(folder)})
+    return make_tasks(options, dataset, root, folder, lowest, [(Task, options.parameters)])
+
+
+Setting = tuple[Callable[..., Task], dict[str, Any]]  # what makes its tasks, and its parameters
+
+
+def make_tasks(
+    options: Options, dataset: str, root: Path, folder: Path, kept: int | None, settings: list[Setting]
+) -> list[Task]:
+    """A task a seed, setting and stage; of the seed `kept`, executed copies are."""
+    shapes = {notebook: (parameters_of(notebook), source_digest(notebook, root)) for notebook in options.notebooks}
+    # The data set is named, so that no run can fall back to another one than its neighbours.
+    named = [(make, parameters | {"data": short(dataset)}) for make, parameters in settings]
     return [
-        Task(
+        make(
             notebook=notebook,
             seed=seed,
             parameters=parameters | {"seed": seed},
-            identity=identity | {"seed": seed},
+            identity={"dataset": dataset, "parameters": defaults | parameters, "source": source, "seed": seed},
             folder=folder,
-            keep_copy=seed == lowest,
+            keep_copy=seed == kept,
             minutes=options.minutes,
         )
         for seed in options.seeds
-        for notebook, identity in identities.items()
+        for make, parameters in named
+        for notebook, (defaults, source) in shapes.items()
     ]
 
 
 def is_full_series(options: Options, dataset: str) -> bool:
     """Whether this is what `outputs/` records: every stage as it stands, on MNIST."""
-    return options.every_stage and dataset == MNIST and options.out is None and not changed(options)
+    as_it_stands = options.every_stage and options.out is None and not changed(options)
+    return options.task == "series" and dataset == MNIST and as_it_stands
 
 
 def folder_name(options: Options, dataset: str) -> str:

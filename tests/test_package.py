@@ -10,12 +10,15 @@ import common
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
 COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "notebooks", "pages", "plan", "summary", "systems"}
+COMPOSING |= {"cluster", "points", "remote", "sweep"}
 # And these, each on what lies right below it.
 ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
     "landscape": {"canvas"},  # and so does this
+    "effects": {"canvas"},  # and this
+    "grid": {"parameters"},  # knows what a seed may be
     "runs": {"files", "metrics"},  # writes metrics, whole, and reads none that are not
     "runtime": {"parameters"},  # refuses what breaks their rules
     "inference": {"batches", "canvas"},  # scales images as training does, and draws
