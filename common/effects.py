@@ -11,6 +11,7 @@ from common import canvas
 COLOURS = canvas.BLUE, canvas.VERMILION, canvas.GREEN, "black"
 MARKS = "o-", "s--"
 LINES = len(COLOURS) * len(MARKS)  # more can't be told apart
+NAMED = 20  # values on the axis, since there is not room for more
 WIDTH = 0.5  # of a value's place on the axis, over which the lines are spread
 
 
@@ -38,7 +39,8 @@ def effects(lines: dict[str, list[Effect]], parameter: str, values: list[str], d
         draw(axes, lines[name], shift, MARKS[number // len(COLOURS)], COLOURS[number % len(COLOURS)], name)
         if len(counts) > 1:
             count(axes, lines[name], shift, COLOURS[number % len(COLOURS)])
-    axes.set_xticks(range(len(values)), values)
+    each = math.ceil(len(values) / NAMED)
+    axes.set_xticks(range(0, len(values), each), values[::each])
     axes.set_xlim(-0.6, len(values) - 0.4)
     canvas.mark_target(axes, dataset)
     canvas.legend_below(figure, columns=2)

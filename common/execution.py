@@ -70,6 +70,11 @@ class Task:
         return self.workplace / "metrics" / self.stage / f"seed-{self.seed}.json"
 
     @property
+    def written_weights(self) -> Path:
+        """And its weights, if it writes them."""
+        return self.workplace / "weights" / self.stage / f"seed-{self.seed}.json"
+
+    @property
     def root(self) -> Path:
         """Of the repository that the notebook belongs to."""
         return next(place for place in self.notebook.parents if place.name == "notebooks").parent
@@ -178,9 +183,8 @@ def deliver(task: Task) -> list[float]:
     accuracies = [epoch["test_accuracy"] for epoch in json.loads(metrics)["history"][-5:]]
     if task.keep_copy:
         write_whole(task.copy, cleaned(notebook, task.root))
-        weights = task.workplace / task.weights.relative_to(task.folder)
-        if weights.exists():
-            write_whole(task.weights, weights.read_text(encoding="utf-8"))
+        if task.written_weights.exists():
+            write_whole(task.weights, task.written_weights.read_text(encoding="utf-8"))
     write_whole(task.metrics, metrics)
     write_whole(task.stamp, stamp(task))
     return accuracies

@@ -107,15 +107,15 @@ def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
     }
 
 
-def fill(path: Path, parts: dict[str, list[str]]) -> None:
+def fill(path: Path, parts: dict[str, list[str]], writer: str = "run_all.sh") -> None:
     """Write lines between the marks that a page has for them."""
-    write_whole(path, filled(path.read_text(encoding="utf-8"), parts))
+    write_whole(path, filled(path.read_text(encoding="utf-8"), parts, writer))
 
 
-def filled(text: str, parts: dict[str, list[str]]) -> str:
-    """A page's text with other lines between its marks."""
+def filled(text: str, parts: dict[str, list[str]], writer: str = "run_all.sh") -> str:
+    """A page's text with other lines between its marks, which name what writes them."""
     for name, lines in parts.items():
-        start, end = f"<!-- {name}: written by run_all.sh -->", f"<!-- end of {name} -->"
+        start, end = f"<!-- {name}: written by {writer} -->", f"<!-- end of {name} -->"
         before, rest = text.split(start)
         text = "\n\n".join([before + start, "\n".join(lines), end + rest.split(end)[1]])
     return text

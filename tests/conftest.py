@@ -27,6 +27,7 @@ device = "auto"
 data = "auto"
 split = "test"
 images = 0
+rule = ""
 out = ""
 """
 WRITE_METRICS = """\
@@ -143,6 +144,23 @@ def make_run(*accuracies: float, clean: float = 99.9, running: float = 99.0, **o
         "history": history,
     }
     return run | other
+
+
+# A notebook that is quick and writes all that a metrics file must hold; its accuracy tells seed and rate.
+SWEPT = f"""\
+import json
+from pathlib import Path
+
+run = {make_run(stage="", seed=0)!r}
+run |= dict(stage=stage, seed=seed, split=split, epochs=epochs, batch_size=batch_size)
+run["dataset"] = "MNIST" if data == "mnist" else "rendered digits, not MNIST"
+run["images"] = dict(train=60_000 if split == "test" else 50_000, test=10_000)
+accuracy = 99 - learning_rate + seed / 100
+run["history"] = [run["history"][-1] | dict(epoch=n + 1, test_accuracy=accuracy) for n in range(epochs)]
+file = Path(out, "metrics", stage, f"seed-{{seed}}.json")
+file.parent.mkdir(parents=True)
+file.write_text(json.dumps(run))
+"""
 
 
 @pytest.fixture

@@ -56,7 +56,9 @@ def test_nothing_is_unpickled_or_evaluated(name):
 def test_no_module_that_unpickles_is_imported(name):
     imports = re.findall(r"^\s*(?:import|from) ([\w.]+)", SOURCES[name], re.M)
     packages = {word.split(".")[0] for word in imports}
-    assert not packages & {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
+    found = packages & {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
+    # Which tells Dask how to send: whoever names a scheduler trusts it, as sweeps/README.md says.
+    assert found == ({"cloudpickle"} if name == "cluster.py" else set())
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -78,7 +80,7 @@ def test_the_scan_finds_what_it_looks_for():
     assert keywords(calls(bad)[-1][1]) == {"shell": "True"}
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"])
 def test_every_requirement_is_bounded_below_and_above_and_comes_from_the_index(file):
     lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
     for line in filter(None, lines):
