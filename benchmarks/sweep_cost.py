@@ -134,7 +134,7 @@ def stub_points(sizes: tuple[int, ...]) -> list[dict[str, float]]:
 
 
 def stub_sweep(points: int, address: str, folder: Path) -> dict[str, float]:
-    """Run a sweep of stubs: seconds, and this process's memory at its highest."""
+    """Run a sweep of stubs: its seconds, and the processor's seconds and highest memory of this process."""
     seeds = 5
     rates = [round(0.001 * (number + 1), 3) for number in range(points // seeds)]
     write_whole(folder / "sweep.toml", POINT + f"seeds = {list(range(seeds))}\nlearning_rate = {rates}\n")
@@ -142,17 +142,20 @@ def stub_sweep(points: int, address: str, folder: Path) -> dict[str, float]:
     files_of = cluster.files_of
     cluster.files_of = lambda tasks: files_of(tasks) | {"metrics.json": TEMPLATE.read_bytes()}
     chain.prepare = lambda options: "MNIST"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    before, started, cpu = highest_memory(), time.perf_counter(), time.process_time()
     asked = ["--sweep", str(folder / "sweep.toml"), "--out", str(folder / "out"), "--scheduler", address]
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         code = chain.main(asked)
-    seconds = time.perf_counter() - started
+    figures = {"seconds": time.perf_counter() - started, "cpu": time.process_time() - cpu}
     there = len(list((folder / "out").glob("metrics/*/*/*.json")))
     if code or there != points:
         raise RuntimeError(f"{there} of {points} stub points came back, exit code {code}")
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"points": points, "seconds": seconds, "before_mb": before * KILOBYTE / 1e6, "mb": after * KILOBYTE / 1e6}
+    return {"points": points, "before_mb": before, "mb": highest_memory()} | figures
+
+
+def highest_memory() -> float:
+    """The most memory, in MB, that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE / 1e6
 
 
 if __name__ == "__main__":

@@ -47,13 +47,14 @@ def stubs(record: dict[str, Any]) -> list[str]:
     lines = [
         "Points whose runs take no time, from the command to its table and figure, on two workers:",
         "",
-        "| points | seconds | ms a point | runner's memory, MB | scheduler's, MB | a worker's, MB |",
-        "|---:|---:|---:|---:|---:|---:|",
+        "| points | seconds | ms a point | CPU of the runner, ms a point | of the scheduler | memory of the runner, MB"
+        " | of the scheduler | of a worker |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in record["stubs"]:
-        each = 1000 * row["seconds"] / row["points"]
-        memory = " | ".join(f"{row[name]:.0f}" for name in ("mb", "scheduler_mb", "worker_mb"))
-        lines.append(f"| {row['points']:,} | {row['seconds']:.1f} | {each:.1f} | {memory} |")
+        each = [f"{1000 * row[name] / row['points']:.1f}" for name in ("seconds", "cpu", "scheduler_cpu")]
+        memory = [f"{row[name]:.0f}" for name in ("mb", "scheduler_mb", "worker_mb")]
+        lines.append(f"| {row['points']:,} | {row['seconds']:.1f} | {' | '.join([*each, *memory])} |")
     return lines
 
 

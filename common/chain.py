@@ -120,7 +120,8 @@ def prepare(options: Options) -> str:
 
     if os.environ.get("MNIST_DIR"):
         os.environ["MNIST_DIR"] = str(from_caller(os.environ["MNIST_DIR"]))
-    runtime.choose_device(options.parameters.get("device", "auto"))
+    if not options.scheduler:  # else it is for the workers to have
+        runtime.choose_device(options.parameters.get("device", "auto"))
     return data.prepare(options.parameters.get("data", "auto"))
 
 

@@ -25,6 +25,7 @@ except ModuleNotFoundError:
 
 # What a run's numbers, or the talk between the machines, may depend on.
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "matplotlib", "ipykernel", "distributed", "cloudpickle")
+LOGGERS = "distributed", "distributed.client", "tornado", "tornado.application"
 CONNECT_SECONDS = 10
 PACKAGE = Path(__file__).resolve().parent
 
@@ -33,7 +34,7 @@ class Cluster(Executor):
     """An executor of tasks on workers elsewhere; their results are put in place here, as if they had been run here."""
 
     def __init__(self, address: str, tasks: list[Task]) -> None:
-        for name in ("distributed", "tornado"):  # what goes wrong is told in a line
+        for name in LOGGERS:  # what goes wrong is told in a line
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.address, self.client = address, connect(address)
         try:
@@ -63,13 +64,13 @@ class Cluster(Executor):
         """Have a task carried out on a worker; the future of its outcome, as `execute` would give it here."""
         future: Future[Outcome] = Future()
         run = self.workers.submit(self.carry_out, packed(task), **self.preference())
-        run.add_done_callback(lambda run: self.settling.submit(self.settle, task, run, future))
+        run.add_done_callback(lambda run: future.cancelled() or self.settling.submit(self.settle, task, run, future))
         return future
 
     def preference(self) -> dict[str, Any]:
-        """Away from the workers that have shown to be unfit, as long as there are others."""
+        """Only the workers that have not shown to be unfit, once there are such, and as long as there are others."""
         others = self.client.nthreads().keys() - self.unfit if self.unfit else ()
-        return {"workers": list(others), "allow_other_workers": True} if others else {}
+        return {"workers": list(others)} if others else {}
 
     def settle(self, task: Task, run: Future, future: Future) -> None:
         """Take what a worker sent, and tell it to whoever waits."""
@@ -117,11 +118,10 @@ def connect(address: str) -> Client:
 
 def files_of(tasks: list[Task]) -> dict[str, bytes]:
     """What the runs need: the package, their notebooks, and the pictures beside these."""
-    notebooks = {task.notebook: task.root for task in tasks}
-    files = outpost.files_below(PACKAGE.parent, ["common/*.py"])
-    for root in set(notebooks.values()):
-        files |= outpost.files_below(root, ["notebooks/*.png", *(str(path.relative_to(root)) for path in notebooks)])
-    return files
+    root, notebooks = tasks[0].root, {task.notebook for task in tasks}
+    files = {path: path.relative_to(root) for path in [*notebooks, *root.glob("notebooks/*.png")]}
+    files |= {path: path.relative_to(PACKAGE.parent) for path in PACKAGE.glob("*.py")}
+    return {str(place): path.read_bytes() for path, place in files.items()}
 
 
 def with_commit(metrics: str, commit: str) -> str:

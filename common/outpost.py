@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,6 +18,7 @@ from distributed import Worker, WorkerPlugin
 from distributed.versions import get_versions
 
 CACHE = "mnist-six-steps-data"  # beside the workers' own folders, so that those of one machine share it
+PAUSE, LONGEST_PAUSE = 0.1, 60.0  # seconds
 
 
 class Outpost(WorkerPlugin):
@@ -38,7 +39,7 @@ class Outpost(WorkerPlugin):
         cache = self.root.parent.with_name(CACHE)
         cache.mkdir(exist_ok=True)
         (self.root / "data").symlink_to(cache)
-        self.lock, self.verified, self.processes = Lock(), {}, set()
+        self.lock, self.verified, self.processes, self.refused = Lock(), {}, set(), 0
 
     def teardown(self, worker: Worker) -> None:
         """End what still runs, as the runner has gone, and leave the worker as it was."""
@@ -50,6 +51,9 @@ class Outpost(WorkerPlugin):
         """Run a task, if this worker is fit for it: the answer of `common.remote`, or why there is none."""
         complaint = self.complaint or self.complaint_of(task["parameters"]["data"])
         if complaint:
+            # Longer and longer, or a worker that refuses at once would be free for every run there is.
+            time.sleep(min(self.refused * PAUSE, LONGEST_PAUSE))
+            self.refused += 1
             return {"error": f"worker {self.address} is not fit: {complaint}", "unfit": self.address}
         return self.ask({"task": task})
 
@@ -78,16 +82,10 @@ class Outpost(WorkerPlugin):
                 return json.loads(Path(folder, "answer.json").read_text())
             except (OSError, ValueError):
                 said = Path(folder, "log").read_text(errors="replace").strip().splitlines()[-1:]
-                return {"error": " ".join([f"the run's process ended with {process.returncode} on a worker", *said])}
+                return {"error": " ".join([f"the run's process ended with {process.returncode}:", *said])}
 
 
 def difference(here: dict[str, str | None], there: dict[str, str | None]) -> str:
     """The first difference between the versions that the runner has and those of a worker, in words."""
     found = [name for name in here if here[name] != there.get(name)]
     return f"it has {found[0]} {there.get(found[0])}, the runner {here[found[0]]}" if found else ""
-
-
-def files_below(root: Path, patterns: Iterable[str]) -> dict[str, bytes]:
-    """The files of these patterns, by their paths from `root`."""
-    found = (path for pattern in patterns for path in root.glob(pattern))
-    return {str(path.relative_to(root)): path.read_bytes() for path in found}

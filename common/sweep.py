@@ -28,9 +28,10 @@ class Row(NamedTuple):
 
 def summarise(points: list[Point]) -> str:
     """Write the table and the figure of the points that are there; the best of them for the terminal."""
-    rows, swept, identity = rows_of(points), list(points[0].setting), points[0].identity
-    folder, dataset = points[0].folder, f"{identity['dataset']}, {identity['parameters']['split']} split"
-    write_whole(folder / "README.md", page(rows, swept, dataset, identity["parameters"]))
+    rows, swept, folder = rows_of(points), list(points[0].setting), points[0].folder
+    dataset = f"{points[0].identity['dataset']}, {points[0].parameters['split']} split"
+    same = alike([point.identity["parameters"] for point in points])
+    write_whole(folder / "README.md", page(rows, swept, dataset, same))
     there = [row for row in rows if row.figures]
     if there:
         save(draw(there, swept, dataset), folder / "figures" / "sweep.png")
@@ -50,10 +51,18 @@ def rows_of(points: list[Point]) -> list[Row]:
     ]
 
 
-def page(rows: list[Row], swept: list[str], dataset: str, parameters: dict[str, Any]) -> str:
+def alike(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The parameters that have one value wherever they are."""
+    values: dict[str, set] = {}
+    for setting in settings:
+        for name, value in setting.items():
+            values.setdefault(name, set()).add(value)
+    return {name: found.pop() for name, found in values.items() if len(found) == 1 and name not in ("seed", "out")}
+
+
+def page(rows: list[Row], swept: list[str], dataset: str, same: dict[str, Any]) -> str:
     """The README of a sweep."""
     asked, done = sum(row.asked for row in rows), sum(len(row.figures) for row in rows)
-    same = {name: value for name, value in parameters.items() if name not in (*swept, "seed", "out")}
     lines = [
         f"# Sweep of {', '.join(swept) or 'seeds'} on {dataset}",
         "",
@@ -62,7 +71,7 @@ def page(rows: list[Row], swept: list[str], dataset: str, parameters: dict[str, 
         *table(rows, swept),
         "",
         *(["![Accuracy by setting](figures/sweep.png)", ""] if done else []),
-        "The same in all points, as far as a stage has it: "
+        "The same in all points, where a stage has it: "
         + ", ".join(f"`{name} = {value}`" for name, value in same.items())
         + ".",
     ]

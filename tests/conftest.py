@@ -56,9 +56,9 @@ class Series:
         self.root = root
         (root / "notebooks").mkdir(parents=True)
 
-    def add(self, stage: str, code: str = WRITE_METRICS) -> "Series":
+    def add(self, stage: str, code: str = WRITE_METRICS, parameters: str = PARAMETERS) -> "Series":
         """One more notebook: its parameters, its name, `code`."""
-        sources = {"parameters": PARAMETERS, "name": f"stage = {stage!r}", "code": code}
+        sources = {"parameters": parameters, "name": f"stage = {stage!r}", "code": code}
         cells = [
             {
                 "cell_type": "code",

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import SWEPT, make_run
+from conftest import PARAMETERS, SWEPT, make_run
 
 from common import InputError, chain, cli, points, sweep
 from common.effects import LINES, Effect, effects
@@ -182,6 +182,15 @@ def test_the_table_has_mean_deviation_interval_and_count_by_the_swept_parameters
         "| 01_first | 0.1 | 32 | 99.500 | 0.707 | 93.147 to 100.000 | 2 |",
         "| 02_second | 0.1 | 32 | – | – | – | 0 of 2 |",
     ]
+
+
+def test_the_page_says_what_is_the_same_in_all_points(swept):
+    swept.add("02_second", SWEPT, PARAMETERS.replace("nesterov = False", "nesterov = True"))
+    found = points_of(swept, GRID)
+    same = sweep.alike([point.identity["parameters"] for point in found])
+    assert same["epochs"] == 15 and same["data"] == "mnist"
+    assert not same.keys() & {"nesterov", "learning_rate", "batch_size", "seed"}, "stages differ in the first of these"
+    assert "`epochs = 15`" in sweep.page(sweep.rows_of(found), ["learning_rate"], "MNIST", same)
 
 
 def test_a_run_of_other_code_or_parameters_does_not_count_as_a_point(swept):

@@ -6,6 +6,7 @@ from conftest import make_run
 from benchmarks import sweep_cost, sweep_text
 from common.runs import Runs
 
+OTHERS = {"scheduler_mb": 110.0, "worker_mb": 95.0}
 RECORD = {
     "machine": "2 cores",
     "points": 8,
@@ -14,8 +15,24 @@ RECORD = {
     "speed_up": {"here": 2.0, "dask": 2.0},
     "overhead": 2.0,
     "stubs": [
-        {"points": 1000, "seconds": 14.0, "mb": 300.0, "scheduler_mb": 100.0, "worker_mb": 90.0},
-        {"points": 5000, "seconds": 54.0, "mb": 340.0, "scheduler_mb": 110.0, "worker_mb": 95.0},
+        {
+            "points": 1000,
+            "seconds": 14.0,
+            "cpu": 7.0,
+            "scheduler_cpu": 4.0,
+            "mb": 300.0,
+            "scheduler_mb": 100.0,
+            "worker_mb": 90.0,
+        },
+        {
+            "points": 5000,
+            "seconds": 54.0,
+            "cpu": 25.0,
+            "scheduler_cpu": 20.0,
+            "mb": 340.0,
+            "scheduler_mb": 110.0,
+            "worker_mb": 95.0,
+        },
     ],
 }
 
@@ -26,6 +43,7 @@ def test_stub_points_go_the_whole_way_and_come_back():
     assert (first["points"], second["points"]) == (10, 20)
     for row in (first, second):
         assert row["seconds"] > 0 and row["mb"] >= row["before_mb"] > 0 and row["scheduler_mb"] > 0 < row["worker_mb"]
+        assert row["cpu"] > 0 < row["scheduler_cpu"]
 
 
 def test_the_page_says_what_was_measured(monkeypatch):
@@ -35,7 +53,7 @@ def test_the_page_says_what_was_measured(monkeypatch):
     text = "\n".join(sweep_text.section(RECORD))
     assert "| this machine | 6.0 | 12.0 | 2.00 |" in text and "| Dask | 5.0 | 10.0 | 2.00 |" in text
     assert "Dask adds **2.0 s a point**" in text
-    assert "| 5,000 | 54.0 | 10.8 | 340 | 110 | 95 |" in text
+    assert "| 5,000 | 54.0 | 10.8 | 5.0 | 4.0 | 340 | 110 | 95 |" in text
     # (168 + 12) s × 10,000 points; 10 ms a point; 340 MB and 0.01 MB a point more.
     for words in ("500 core hours", "10 days on two cores", "5.0 hours on 100", "10.0 ms on a point", "1.7 minutes"):
         assert words in text
