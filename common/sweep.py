@@ -10,9 +10,9 @@ from common.canvas import save
 from common.effects import Effect, effects
 from common.execution import is_done
 from common.files import write_whole
-from common.intervals import end, of_mean
+from common.intervals import of_mean
 from common.points import Point
-from common.runs import read_run
+from common.runs import end, read_run
 
 BEST = 10  # settings that are shown at a terminal
 
