@@ -45,9 +45,8 @@ class Machines:
         command = [sys.executable, "-m", "dask", *arguments, *file]
         given = {key: value for key, value in os.environ.items() if key not in ("MNIST_DIR", "PYTHONPATH")}
         with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(
-                command, cwd=place, env=given | environment, stdout=log, stderr=log, start_new_session=True
-            )
+            environment = given | environment
+            self.processes[name] = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
 
     def add(self, name: str, digits: Path = STAND_IN, **environment: str) -> None:
         """One more worker, with the stand-in at hand, or other digits in its place, and wait until it has joined."""
