@@ -31,7 +31,7 @@ TEMPLATE = ROOT / "outputs" / "metrics" / "06_lr_scheduler" / "seed-0.json"
 KILOBYTE = 1 if sys.platform == "darwin" else 1024  # as the system counts what a process has used
 POINT = f'stages = [{STAGE}]\nsplit = "validation"\n'
 # Throughput: real notebooks, small, so that what is measured is the engine at its worst.
-REAL = {"points": 8, "images": 2000, "rounds": 3}
+REAL = {"points": 6, "images": 2000, "rounds": 3}
 REAL_SMOKE = {"points": 2, "images": 100, "rounds": 1}
 STUBS, STUBS_SMOKE = (1250, 2500, 5000), (20, 40)
 
@@ -117,18 +117,13 @@ def stub_points(sizes: tuple[int, ...]) -> list[dict[str, float]]:
         with tempfile.TemporaryDirectory() as place, Machines(Path(place, "machines")) as machines:
             machines.add("one")
             machines.add("two")
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.sweep_cost",
-                "--stub-sweep",
-                str(size),
-                machines.address,
-                place,
-            ]
+            words = ["--stub-sweep", str(size), machines.address, place]
+            command = [sys.executable, "-m", "benchmarks.sweep_cost", *words]
             told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-            scheduler, one = (machines.process(name).memory_info().rss / 1e6 for name in ("scheduler", "one"))
-            found.append(json.loads(told.splitlines()[-1]) | {"scheduler_mb": scheduler, "worker_mb": one})
+            scheduler, worker = machines.process("scheduler"), machines.process("one")
+            others = {"scheduler_mb": scheduler.memory_info().rss / 1e6, "worker_mb": worker.memory_info().rss / 1e6}
+            others["scheduler_cpu"] = sum(scheduler.cpu_times()[:2])
+            found.append(json.loads(told.splitlines()[-1]) | others)
             print(found[-1], file=sys.stderr, flush=True)
     return found
 

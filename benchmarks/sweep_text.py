@@ -4,8 +4,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from common.notebooks import SERIES
 from common.runs import RECORDED, Runs, load_runs
-from common.summary import SERIES
 
 MANY = 10_000  # points, on paper
 ENGINES = {"here": "this machine", "dask": "Dask"}
