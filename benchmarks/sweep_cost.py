@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from benchmarks.benchmark import machine, two_cores
 from benchmarks.machines import Machines
-from benchmarks.sweep_text import section
+from benchmarks.sweep_text import RECORD, rewrite
 from common import chain, cluster
 from common.data import ROOT, prepare
 from common.files import write_whole
 from common.outpost import Outpost
-from common.summary import fill
 
-RECORD, PAGE = ROOT / "outputs" / "sweep-cost.json", ROOT / "sweeps" / "README.md"
 STAGE = 6
 TEMPLATE = ROOT / "outputs" / "metrics" / "06_lr_scheduler" / "seed-0.json"
-KILOBYTE = 1 if sys.platform == "darwin" else 1024  # as the system counts what a process has used
 POINT = f'stages = [{STAGE}]\nsplit = "validation"\n'
 # Throughput: real notebooks, small, so that what is measured is the engine at its worst.
 REAL = {"points": 6, "images": 2000, "rounds": 3}
@@ -68,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(record, indent=1))
     if not asked.smoke and not asked.part:
         write_whole(RECORD, json.dumps(record, indent=1) + "\n")
-        fill(PAGE, {"cost": section(record)}, "python -m benchmarks.sweep_cost")
+        rewrite()
 
 
 def throughput(points: int, images: int, rounds: int) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def stub_points(sizes: tuple[int, ...]) -> list[dict[str, float]]:
 
 
 def stub_sweep(points: int, address: str, folder: Path) -> dict[str, float]:
-    """Run a sweep of stubs: its seconds, and the processor's seconds and highest memory of this process."""
+    """Run a sweep of stubs: its seconds, and the processor's seconds and the memory of this process."""
     seeds = 5
     rates = [round(0.001 * (number + 1), 3) for number in range(points // seeds)]
     write_whole(folder / "sweep.toml", POINT + f"seeds = {list(range(seeds))}\nlearning_rate = {rates}\n")
@@ -137,7 +135,7 @@ def stub_sweep(points: int, address: str, folder: Path) -> dict[str, float]:
     files_of = cluster.files_of
     cluster.files_of = lambda tasks: files_of(tasks) | {"metrics.json": TEMPLATE.read_bytes()}
     chain.prepare = lambda options: "MNIST"
-    before, started, cpu = highest_memory(), time.perf_counter(), time.process_time()
+    before, started, cpu = memory(), time.perf_counter(), time.process_time()
     asked = ["--sweep", str(folder / "sweep.toml"), "--out", str(folder / "out"), "--scheduler", address]
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         code = chain.main(asked)
@@ -145,12 +143,12 @@ def stub_sweep(points: int, address: str, folder: Path) -> dict[str, float]:
     there = len(list((folder / "out").glob("metrics/*/*/*.json")))
     if code or there != points:
         raise RuntimeError(f"{there} of {points} stub points came back, exit code {code}")
-    return {"points": points, "before_mb": before, "mb": highest_memory()} | figures
+    return {"points": points, "before_mb": before, "mb": memory()} | figures
 
 
-def highest_memory() -> float:
-    """The most memory, in MB, that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE / 1e6
+def memory() -> float:
+    """MB that this process holds. The highest it ever had would be that of the process it was forked from."""
+    return psutil.Process().memory_info().rss / 1e6
 
 
 if __name__ == "__main__":

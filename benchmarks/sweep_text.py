@@ -1,14 +1,23 @@
 """What the engine of a sweep costs, in the words of its page: a record in, lines of markdown out."""
 
+import json
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from common.notebooks import SERIES
-from common.runs import RECORDED, Runs, load_runs
+from common.runs import RECORDED, ROOT, Runs, load_runs
+from common.summary import fill
 
+RECORD, PAGE = RECORDED / "sweep-cost.json", ROOT / "sweeps" / "README.md"
 MANY = 10_000  # points, on paper
 ENGINES = {"here": "this machine", "dask": "Dask"}
+
+
+def rewrite() -> None:
+    """Bring the page up to the record, and to the recorded runs that it tells of."""
+    if RECORD.exists():
+        fill(PAGE, {"cost": section(json.loads(RECORD.read_text()))}, "python -m benchmarks.sweep_cost")
 
 
 def section(record: dict[str, Any]) -> list[str]:

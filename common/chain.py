@@ -87,9 +87,7 @@ def run_series(options: Options, root: Path) -> int:
 def run_other(options: Options, root: Path) -> int:
     """Do what is asked for in place of the series."""
     if options.task == "rewrite":
-        with sole_use(root / "outputs"):
-            print(summarise_systems(root / "outputs" / "published"))
-            print(summarise(root / "outputs"))  # last: its pages tell of the systems, too
+        rewrite(root)
         return 0
     from common import choices
 
@@ -100,6 +98,19 @@ def run_other(options: Options, root: Path) -> int:
     with sole_use(choices.FOLDER):
         print(choices.answer(options.jobs or cores()))
     return 0
+
+
+def rewrite(root: Path) -> None:
+    """Bring all that is written from recorded runs up to them."""
+    from benchmarks import sweep_text
+    from common import choices
+
+    with sole_use(root / "outputs"):
+        if root == ROOT:
+            choices.write_tables()
+            sweep_text.rewrite()
+        print(summarise_systems(root / "outputs" / "published"))
+        print(summarise(root / "outputs"))  # last: its pages tell of the systems, too
 
 
 def run_benchmark(dataset: str, smoke: bool, outputs: Path) -> None:

@@ -18,7 +18,7 @@ from common.batches import Batches
 from common.data import load_digits
 from common.files import write_whole
 from common.recipes import HEIGHTS, QUESTIONS, Question, Recipe, network
-from common.runs import RECORDED, Runs, end, last_five, load_runs, metrics_path, write_metrics
+from common.runs import RECORDED, Runs, end, last_five, load_runs, metrics_path, read_run, write_metrics
 from common.runtime import environment, seed_everything
 from common.train import DivergedError, fit
 
@@ -80,6 +80,11 @@ def answer(jobs: int) -> str:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
         for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
             future.result()
+    return write_tables()
+
+
+def write_tables() -> str:
+    """Bring the page of the choices up to the runs that are there; its text."""
     text = tables()
     write_whole(FOLDER / "README.md", text)
     return text
@@ -90,7 +95,7 @@ def attempt(recipe: Recipe, seed: int) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the epochs of runs side by side would mix
             train(recipe, seed)
-        ending = f"{load_runs(FOLDER, recipe.key).last_five:.3f} %"
+        ending = f"{end(read_run(metrics_path(FOLDER, recipe.key, seed))):.3f} %"
     except DivergedError as error:
         ending = str(error)
     print(f"{recipe}, seed {seed}: {ending}", flush=True)

@@ -1,5 +1,7 @@
 """The measurement of a sweep's engine, in small; and its words."""
 
+import json
+
 import pytest
 from conftest import make_run
 
@@ -58,3 +60,7 @@ def test_the_page_says_what_was_measured(monkeypatch):
     for words in ("500 core hours", "10 days on two cores", "5.0 hours on 100", "10.0 ms on a point", "1.7 minutes"):
         assert words in text
     assert "18,000 cores" in text and "390 MB of memory" in text and "100 MB of disk" in text
+
+
+def test_the_committed_page_is_that_of_the_committed_figures():
+    assert "\n".join(sweep_text.section(json.loads(sweep_text.RECORD.read_text()))) in sweep_text.PAGE.read_text()
