@@ -265,8 +265,13 @@ def test_ctrl_c_ends_what_runs_on_the_workers_too(swept, machines, tmp_path, cap
         runs.extend(worker.children(recursive=True))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with meanwhile(interrupt):
-        assert run(swept, machines, "out") == 130
+    # A shell that starts the tests in the background has Ctrl-C switched off for them.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with meanwhile(interrupt):
+            assert run(swept, machines, "out") == 130
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert capsys.readouterr().err == "\nrun_all: stopped; the same command goes on from here\n"
     wait_until(lambda: all(map(has_ended, runs)))
     assert len(runs) >= 2 and worker.is_running(), "the worker itself goes on"
