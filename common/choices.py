@@ -118,10 +118,10 @@ def tables() -> str:
 
 
 def answered(question: Question) -> list[str]:
-    """The table of a question: what was tried, the answer taken in bold; none where nothing was run."""
+    """The table of a question: what was tried, the answer taken in bold; none where there is nothing to compare."""
     found = tried(question.stage, question.text)
     rows = [row(f"**{name}**" if name == question.taken else name, runs) for name, runs in found.items() if runs]
-    return [HEAD, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows] if rows else []
+    return [HEAD, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows] if len(rows) > 1 else []
 
 
 def of_stage(stage: str) -> str:

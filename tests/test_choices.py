@@ -127,7 +127,9 @@ def tried(monkeypatch, tmp_path):
         def result(self): ...
 
     monkeypatch.setattr(choices, "FOLDER", tmp_path)
-    question = recipes.Question("06_lr_scheduler", "Rate", {"low": replace(recipes.LAST, learning_rate=0.1)}, "low")
+    question = recipes.Question(
+        "06_lr_scheduler", "Rate", {"low": replace(recipes.LAST, learning_rate=0.1), "high": recipes.LAST}, "low"
+    )
     monkeypatch.setattr(choices, "QUESTIONS", [question])
     monkeypatch.setattr(choices, "train", pretend)
     monkeypatch.setattr(choices, "ProcessPoolExecutor", Here)
@@ -140,12 +142,20 @@ def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path, monk
     assert "| **low** | 10 | 2 | 99.050 ± 0.071 | 99.00 | 0.00 | 0.0300 | 99.50 |" in text
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
     choices.answer(jobs=1)
-    assert len(tried) == 2
+    assert len(tried) == 4
+
+
+def test_an_answer_that_nothing_can_be_compared_with_has_no_table(tried):
+    low, high = choices.QUESTIONS[0].answers.values()
+    choices.attempt(low, 0)
+    assert "Rate" not in choices.tables()
+    choices.attempt(high, 0)
+    assert "Rate" in choices.tables()
 
 
 def test_the_tables_tell_how_much_of_the_plan_was_run(tried):
     text = choices.tables()
-    assert "0 of the 2 runs" in text and "Rate" not in text
+    assert "0 of the 4 runs" in text and "Rate" not in text
 
 
 def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch, capsys):
@@ -153,7 +163,7 @@ def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch,
         raise DivergedError("epoch 1, loss is nan at step 3")
 
     monkeypatch.setattr(choices, "train", diverge)
-    assert "0 of the 2 runs" in choices.answer(jobs=1)
+    assert "0 of the 4 runs" in choices.answer(jobs=1)
     assert "loss is nan" in capsys.readouterr().out
 
 
