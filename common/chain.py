@@ -18,7 +18,7 @@ import psutil
 
 from common import InputError
 from common.appendix import is_recorded, plan_systems
-from common.cli import SMOKE, Options, from_caller, read_options
+from common.cli import APPENDICES, SMOKE, Options, from_caller, read_options
 from common.execution import Outcome, Task, execute, forget_failure, in_a_line, is_done
 from common.files import PART, write_whole
 from common.plan import is_full_series, plan, refuse_smaller, seeds_in
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
         options = read_options(arguments, root)
-        return (run_series if options.task in ("series", "published", "sweep") else run_other)(options, root)
+        return (run_series if options.task in ("series", "sweep", *APPENDICES) else run_other)(options, root)
     except InputError as problem:
         print("run_all:", in_a_line(str(problem)), file=sys.stderr)
         return 2
@@ -56,6 +56,8 @@ def kind_of(task: str) -> Kind:
     """The kind of work that an option stands for."""
     if task == "published":
         return Kind(plan_systems, is_recorded, lambda tasks: summarise_systems(tasks[0].folder))
+    if task == "smaller":
+        return Kind(plan, is_done, lambda tasks: summarise_smaller(tasks[0].folder))
     if task == "sweep":
         return Kind(plan_sweep, is_done, summarise_sweep, attempts=3)
     return Kind(plan, is_done, lambda tasks: summarise(tasks[0].folder) if seeds_in(tasks[0].folder) else "")
@@ -80,7 +82,7 @@ def run_series(options: Options, root: Path) -> int:
         for outcome in failed:
             print(f"run_all: {describe(outcome)}", file=sys.stderr)
         if is_full_series(options, dataset) and not failed:
-            record(tasks, root / "outputs")
+            record(tasks, root / "outputs", options.task)
     return 1 if failed else 0
 
 
@@ -110,7 +112,8 @@ def rewrite(root: Path) -> None:
             choices.write_tables()
             sweep_text.rewrite()
         print(summarise_systems(root / "outputs" / "published"))
-        print(summarise(root / "outputs"))  # last: its pages tell of the systems, too
+        print(summarise_smaller(root / "outputs" / "smaller"))
+        print(summarise(root / "outputs"))  # last: its pages tell of the others, too
 
 
 def run_benchmark(dataset: str, smoke: bool, outputs: Path) -> None:
@@ -150,6 +153,13 @@ def summarise_systems(folder: Path) -> str:
     from common import systems
 
     return systems.summarise(folder)
+
+
+def summarise_smaller(folder: Path) -> str:
+    """The same for the smaller network."""
+    from common import smaller
+
+    return smaller.summarise(folder)
 
 
 def summarise_sweep(points: list[Point]) -> str:
@@ -224,19 +234,23 @@ def stop(futures: set[Future]) -> None:
             forget_failure(future.result().task)  # it was stopped, it didn't fail
 
 
-def record(tasks: list[Task], outputs: Path) -> None:
+def record(tasks: list[Task], outputs: Path, kind: str) -> None:
     """Make these results the recorded ones, if they are of all seeds that stand there or beside them."""
+    place = outputs if kind == "series" else outputs / kind
     seeds = {task.seed for task in tasks}
-    known = seeds | seeds_in(outputs) | seeds_in(tasks[0].folder)
+    known = seeds | seeds_in(place) | seeds_in(tasks[0].folder)
     if seeds != known:
-        print(f"Not recorded in {shown(outputs)}: that takes --seeds {' '.join(map(str, sorted(known)))}")
+        print(f"Not recorded in {shown(place)}: that takes --seeds {' '.join(map(str, sorted(known)))}")
         return
     with sole_use(outputs):
         for task in tasks:
             for path in filter(Path.exists, [task.metrics, *([task.copy, task.weights] if task.keep_copy else [])]):
-                write_whole(outputs / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
-        summarise(outputs)
-    print(f"Recorded in {shown(outputs)}")
+                write_whole(place / path.relative_to(task.folder), path.read_text(encoding="utf-8"))
+        if kind == "smaller":
+            summarise_smaller(place)
+        if seeds_in(outputs):
+            summarise(outputs)  # which tells of the smaller network, too
+    print(f"Recorded in {shown(place)}")
 
 
 def clear(folder: Path) -> None:

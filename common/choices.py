@@ -10,13 +10,15 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
-from statistics import mean, stdev
+from statistics import stdev
 
 import torch
+from torch import nn
 
 from common.batches import Batches
 from common.data import load_digits
 from common.files import write_whole
+from common.muon import muon
 from common.recipes import HEIGHTS, QUESTIONS, Question, Recipe, network
 from common.runs import RECORDED, Runs, end, last_five, load_runs, metrics_path, read_run, write_metrics
 from common.runtime import environment, seed_everything
@@ -38,9 +40,7 @@ def train(recipe: Recipe, seed: int) -> None:
     augment = recipe.augment if any(vars(recipe.augment).values()) else None
     train_loader = Batches(*digits.train, recipe.batch_size, seed, augment)
     clean_loader, held_out = (Batches(*half, 200) for half in (digits.train, digits.test))
-    weights = net.parameters()
-    decay = recipe.weight_decay
-    optimizer = torch.optim.SGD(weights, recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=True)
+    optimizer = make_optimizer(net, recipe)
     steps, height = recipe.epochs * len(train_loader), HEIGHTS[recipe.schedule]
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: height(step / steps))
     fresh = recipe.fresh_norms
@@ -60,6 +60,14 @@ def train(recipe: Recipe, seed: int) -> None:
         "history": history,
     }
     write_metrics(FOLDER, run)
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD as the notebooks have it, or with orthogonal steps."""
+    if recipe.kernels:
+        return muon(net, recipe.learning_rate, recipe.kernels)
+    decay = recipe.weight_decay
+    return torch.optim.SGD(net.parameters(), recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=True)
 
 
 def planned() -> list[tuple[Recipe, int]]:
@@ -143,9 +151,8 @@ def tried(stage: str, text: str) -> dict[str, Runs]:
 def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
     low = min(min(last_five(run)) for run in runs)
-    loss = runs.over(lambda run: mean(epoch["test_loss"] for epoch in run["history"][-5:]))
     spread = f" ± {stdev(map(end, runs)):.3f}" if len(runs) > 1 else ""
-    figures = f"{runs.last_five:.3f}{spread} | {low:.2f} | {runs.swing:.2f} | {loss:.4f} | {runs.clean:.2f}"
+    figures = f"{runs.last_five:.3f}{spread} | {low:.2f} | {runs.swing:.2f} | {runs.loss:.4f} | {runs.clean:.2f}"
     return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"
 
 

@@ -17,10 +17,15 @@ SMOKE = {"epochs": 1, "images": 2000}
 # Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
 OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
 ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
-APPENDIX = Path("notebooks", "appendix", "published_systems.ipynb")
+APPENDICES = {  # the work that a notebook of the appendix is for
+    "published": Path("notebooks", "appendix", "published_systems.ipynb"),
+    "smaller": Path("notebooks", "appendix", "smaller_network.ipynb"),
+}
+SEEDS = {"published": [0, 1, 2], "smaller": list(range(10))}
 OTHER_TASKS = {
     "published": "instead: the published systems, with seeds 0 1 2; one of them by -p system NAME",
-    "benchmark": "instead: measure how fast the series trains, beside the conventional pipeline (10 minutes)",
+    "smaller": "instead: a network with fewer parameters in the place of the last stage's, with seeds 0 to 9",
+    "benchmark": "instead: measure how fast the series trains, beside the conventional pipeline",
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }
@@ -53,8 +58,8 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
     refuse_together(read)
     sweep = read_sweep(from_caller(read.sweep), list(notebooks)) if read.sweep else Sweep()
     chosen = [notebooks[stage] for stage in sorted(set(read.stages or sweep.stages or notebooks))]
-    if task == "published":
-        chosen = [root / APPENDIX]
+    if task in APPENDICES:
+        chosen = [root / APPENDICES[task]]
     asked = dict(SMOKE) if read.smoke else {}
     asked |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
     asked |= {name: parse(name, text, chosen) for name, text in read.parameter}
@@ -74,8 +79,8 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
             refuse_misfit(parameters_of(notebook) | parameters | values)
     return Options(
         notebooks=chosen,
-        every_stage=chosen == list(notebooks.values()),
-        seeds=sorted(set(read.seeds or sweep.seeds or ([0, 1, 2] if task == "published" else [0]))),
+        every_stage=task in APPENDICES or chosen == list(notebooks.values()),
+        seeds=sorted(set(read.seeds or sweep.seeds or SEEDS.get(task, [0]))),
         parameters=parameters,
         jobs=read.jobs,
         minutes=read.timeout,
@@ -91,13 +96,14 @@ def read_options(arguments: list[str] | None, root: Path) -> Options:
 
 def refuse_together(read: argparse.Namespace) -> None:
     """Refuse options that contradict one another."""
-    if read.task == "published" and read.stages:
-        raise InputError("--stages are those of the series: choose a published system by -p system NAME")
+    if read.task in APPENDICES and read.stages:
+        hint = "choose a published system by -p system NAME" if read.task == "published" else "leave --stages out"
+        raise InputError(f"--stages are those of the series: {hint}")
     if read.sweep and read.task != "series":
         raise InputError(f"--sweep and --{read.task} are two commands: give one of them")
     if read.sweep and (read.stages or read.seeds):
         raise InputError(f"stages and seeds of a sweep stand in its file: write them into {read.sweep}")
-    if read.scheduler and read.task not in ("series", "published"):
+    if read.scheduler and read.task not in ("series", *APPENDICES):
         raise InputError(f"--{read.task} runs on this machine: leave --scheduler out")
     if read.scheduler and read.jobs:
         raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")

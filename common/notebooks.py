@@ -23,7 +23,7 @@ def render_block(path: Path, folder: Path, run: dict) -> None:
     """
     if not path.exists():
         return
-    notebook, written = read_notebook(path), read_notebook(NOTEBOOKS / path.name)
+    notebook, written = read_notebook(path), read_notebook(next(NOTEBOOKS.rglob(path.name)))
     words = {cell["id"]: cell["source"] for cell in written["cells"] if is_wording(cell)}
     for cell in notebook["cells"]:
         cell["source"] = words.get(cell["id"], cell["source"])
@@ -44,12 +44,14 @@ def render_choices(path: Path) -> None:
 
 def choices_text(stage: str) -> str:
     """The tables of the choices that belong to a stage, and how to read them."""
+    up = "../" if stage in SERIES else "../../"  # the appendix lies deeper, and so do its executed copies
     return "\n\n".join(
         [
             "## What was tried",
             "By runs on 50,000 training images, judged on the 10,000 others; the test set has no part in it."
             " Accuracy is the mean of the last five epochs, ± standard deviation over the seeds; *swing* is from the"
-            " lowest to the highest of the five. In bold what was taken. [All choices](../outputs/choices/README.md)",
+            " lowest to the highest of the five. In bold what was taken."
+            f" [All choices]({up}outputs/choices/README.md)",
             choices.of_stage(stage) or "No run of it is recorded yet.",
         ]
     )

@@ -44,6 +44,7 @@ WITHOUT_INFLUENCE = {
     "report",
     "requirements",
     "runs",
+    "smaller",
     "speed",
     "summary",
     "sweep",
@@ -59,7 +60,8 @@ SHOWING = ("setup", "check", "inference", "block")
 
 def plan(options: Options, dataset: str, root: Path) -> list[Task]:
     """All the work asked for: seed by seed, through the stages."""
-    folder = options.out or root / "outputs" / "scratch" / folder_name(options, dataset)
+    beside = "" if options.task == "series" else f"{options.task}-"
+    folder = options.out or root / "outputs" / "scratch" / f"{beside}{folder_name(options, dataset)}"
     lowest = min({*options.seeds, *seeds_in(folder)})
     return make_tasks(options, dataset, root, folder, lowest, [(Task, options.parameters)])
 
@@ -91,9 +93,9 @@ def make_tasks(
 
 
 def is_full_series(options: Options, dataset: str) -> bool:
-    """Whether this is what `outputs/` records: every stage as it stands, on MNIST."""
+    """Whether this is what `outputs/` records: every stage, or the smaller network, as it stands, on MNIST."""
     as_it_stands = options.every_stage and options.out is None and not changed(options)
-    return options.task == "series" and dataset == MNIST and as_it_stands
+    return options.task in ("series", "smaller") and dataset == MNIST and as_it_stands
 
 
 def folder_name(options: Options, dataset: str) -> str:

@@ -109,11 +109,14 @@ class Recipe:
     epochs: int = 15
     channels_last: bool = True
     fresh_norms: bool = True  # whether batch norm's statistics are taken anew before each evaluation
+    kernels: float = 0.0  # the rate of the kernels' orthogonal steps; 0 is plain SGD, at `learning_rate` like the rest
 
     @property
     def key(self) -> str:
-        """Names the recipe's files; another recipe has another one."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        """Names the recipe's files; another recipe has another one, and a field that is added changes none."""
+        usual = asdict(Recipe())
+        unusual = {name: value for name, value in asdict(self).items() if value != usual[name]}
+        return hashlib.sha256(json.dumps(unusual, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def network(recipe: Recipe) -> nn.Sequential:
@@ -176,6 +179,8 @@ WIDE = replace(FRESH, fresh_norms=False)
 NARROW = replace(WIDE, widths=(8, 8, 10, 12, 12, 14))
 PADDED = replace(NARROW, padded=(1, 3))
 THRICE = replace(WIDE, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
+SMALL = replace(FRESH, widths=(8, 8, 10, 12, 12, 14), padded=(3,))
+ORTHOGONAL = replace(SMALL, kernels=0.06)
 PADDINGS = {
     "none": (),
     "first block": (1,),
@@ -249,7 +254,7 @@ QUESTIONS = [
             "8 8 10 12 12 14: those that training leaves": NARROW,
             "8 8 10 12 12 14: taken anew": replace(NARROW, fresh_norms=True),
             "8 8 10 12 12 14, third block padded: those that training leaves": replace(NARROW, padded=(3,)),
-            "8 8 10 12 12 14, third block padded: taken anew": replace(NARROW, padded=(3,), fresh_norms=True),
+            "8 8 10 12 12 14, third block padded: taken anew": SMALL,
         },
         "taken anew from training images",
     ),
@@ -303,6 +308,23 @@ QUESTIONS = [
             **{f"{name}, from 0.2": replace(LAST, schedule=name) for name in list(HEIGHTS)[1:]},
         },
         "settle 0.7, from 0.2",
+    ),
+    Question(
+        "smaller_network",
+        "Rate of the kernels' orthogonal steps, 8 8 10 12 12 14, third block padded",
+        {"plain SGD": SMALL, **vary(SMALL, "kernels", (0.02, 0.06, 0.12))},
+        "0.06",
+    ),
+    Question(
+        "smaller_network",
+        "How small, third block padded, orthogonal steps",
+        {
+            "8 8 10 12 12 14": ORTHOGONAL,
+            "8 8 8 10 10 12": replace(ORTHOGONAL, widths=(8, 8, 8, 10, 10, 12)),
+            "8 8 8 10 10 12, plain SGD": replace(SMALL, widths=(8, 8, 8, 10, 10, 12)),
+            "6 6 8 8 8 10": replace(ORTHOGONAL, widths=(6, 6, 8, 8, 8, 10)),
+        },
+        "8 8 10 12 12 14",
     ),
     Question("06_lr_scheduler", "Highest rate", vary(LAST, "learning_rate", (0.1, 0.2, 0.4)), "0.2"),
     Question("06_lr_scheduler", "Batch size", vary(LAST, "batch_size", (32, 64, 128)), "64"),

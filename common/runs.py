@@ -72,6 +72,11 @@ class Runs(list):
         return self.over(lambda run: run["history"][-1]["train_accuracy"])
 
     @property
+    def loss(self) -> float:
+        """Mean test loss of the last five epochs."""
+        return self.over(lambda run: mean(row["test_loss"] for row in run["history"][-5:]))
+
+    @property
     def gap(self) -> float:
         """Clean train accuracy less test accuracy, after the last epoch."""
         return self.clean - self.test(-1)

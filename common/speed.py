@@ -38,7 +38,7 @@ ROWS = (
     Row("neighbour_runner", "slower beside a process that spins, in the runner", "{:.2f}×", 50),
     Row("neighbour_by_hand", "the same, in a notebook run by hand", "{:.2f}×", 50),
 )
-NOTHING = ["No benchmark is recorded: `./run_all.sh --benchmark` makes one, in ten minutes."]
+NOTHING = ["No benchmark is recorded: `./run_all.sh --benchmark` makes one, on a quiet machine."]
 
 
 def section(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from common import InputError, notebooks, plots, speed, tables
+from common import InputError, notebooks, plots, smaller, speed, tables
 from common.data import CACHE, load_digits
 from common.files import write_whole
 from common.mnist import is_at_hand
@@ -26,7 +26,7 @@ def summarise(folder: Path) -> str:
     for runs in results:
         render_block(folder / f"{runs.stage}.ipynb", folder, runs[0])
     draw(folder, results)
-    write_whole(folder / "README.md", overview(results))
+    write_whole(folder / "README.md", overview(results, recorded))
     if recorded:
         for runs in results:
             render_block(notebooks.NOTEBOOKS / f"{runs.stage}.ipynb", folder, runs[0])
@@ -57,7 +57,7 @@ def draw(folder: Path, results: list[Runs]) -> None:
         plots.save(figure, folder / "figures" / ALWAYS_WRONG)
 
 
-def overview(results: list[Runs]) -> str:
+def overview(results: list[Runs], recorded: bool = False) -> str:
     """The README of a folder of results."""
     run = results[0][0]
     real = run["dataset"] == MNIST
@@ -79,6 +79,7 @@ def overview(results: list[Runs]) -> str:
             "",
             "![Test accuracy by epoch, a panel a stage](figures/curves.png)",
             "",
+            *([*smaller.told(results[-1], "../"), ""] if recorded else []),
             "A figure of several seeds is their mean ± standard deviation. *Clean* train accuracy is measured in eval"
             " mode, on the images as they are. One JSON file a run: `metrics/<stage>/seed-<k>.json`.",
             "",
@@ -100,6 +101,7 @@ def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
     """The lines that stand between marks in the README: all of its figures."""
     return {
         "results": tables.series(results),
+        "smaller": smaller.told(results[-1]),
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results, folder / "figures" / ALWAYS_WRONG),

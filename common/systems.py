@@ -3,9 +3,9 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from common import tables, verdicts
+from common import smaller, tables, verdicts
 from common.canvas import save
-from common.cli import APPENDIX
+from common.cli import APPENDICES
 from common.files import write_whole
 from common.landscape import Point, landscape
 from common.notebooks import SERIES, point_to_repository
@@ -20,7 +20,7 @@ def summarise(folder: Path) -> str:
     """Write the tables of `folder`, of the recorded runs the page and its figure, too; a table for the terminal."""
     results = read_results(folder)
     if folder.resolve() == FOLDER:
-        point_to_repository(ROOT / APPENDIX)
+        point_to_repository(ROOT / APPENDICES["published"])
         save(landscape(points(results)), folder / "parameters.png")
         fill(folder / "README.md", parts(results))
     else:
@@ -44,7 +44,7 @@ def data_of(run: dict) -> tuple[bool, int]:
 def parts(results: dict[str, Runs]) -> dict[str, list[str]]:
     """All that the page takes from runs."""
     return {
-        "verdicts": verdicts.verdicts(results, load_runs(RECORDED, SERIES[-1])),
+        "verdicts": verdicts.verdicts(results, ours()),
         "recipes": verdicts.recipes(),
         "heads": verdicts.heads(results["C1"], results["C2"]),
         "train": verdicts.train(results),
@@ -52,9 +52,18 @@ def parts(results: dict[str, Runs]) -> dict[str, list[str]]:
     }
 
 
+def ours() -> dict[str, Runs]:
+    """What this series holds against the published systems, by names that lead to the notebooks."""
+    last, small = load_runs(RECORDED, SERIES[-1]), smaller.read_runs(smaller.FOLDER)
+    named = {f"**[this series](../../notebooks/{SERIES[-1]}.ipynb)**, last stage": last}
+    named[f"**[this series](../../{smaller.NOTEBOOK.as_posix()})**, smaller network"] = small
+    return {name: runs for name, runs in named.items() if runs}
+
+
 def points(results: dict[str, Runs]) -> dict[str, list[Point]]:
     """Parameters and last five epochs of all there is, by kind."""
     stages = [(stage[1], load_runs(RECORDED, stage)) for stage in SERIES]
+    stages.append(("smaller", smaller.read_runs(smaller.FOLDER)))
     systems = list(results.items())
     return {
         "a published figure, one run": [
@@ -65,7 +74,7 @@ def points(results: dict[str, Runs]) -> dict[str, list[Point]]:
         "a peer's, one run": [Point("", parameters, mean(last)) for parameters, last in PEERS.items()],
         "reproduced here": [point(name, runs) for name, runs in systems if runs and not SYSTEMS[name].own],
         "with a net of ours": [point(name, runs) for name, runs in systems if runs and SYSTEMS[name].own],
-        "stages 1 to 6": [point(number, runs) for number, runs in stages if runs],
+        "stages 1 to 6, and the smaller network": [point(number, runs) for number, runs in stages if runs],
     }
 
 

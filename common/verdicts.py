@@ -19,13 +19,12 @@ def table(head: str, rows: list[list[str]]) -> list[str]:
     return [f"| {head} |", "|---|" + "---:|" * (columns - 1), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def verdicts(results: dict[str, Runs], last: Runs | None = None) -> list[str]:
-    """A row a system: what was published, what came of it here, and whether they agree; and our last stage."""
+def verdicts(results: dict[str, Runs], ours: dict[str, Runs] | None = None) -> list[str]:
+    """A row a system: what was published, what came of it here, and whether they agree; below them `ours`, by name."""
     head = "system | parameters, published | here | best, published | here | last five, published | here | reproduced"
     rows = [verdict_row(name, SYSTEMS[name], runs) for name, runs in results.items()]
-    if last:
-        name = f"**[this series](../../notebooks/{last.stage}.ipynb)**, last stage"
-        rows.append([name, "–", f"{last.parameters:,}", "–", told(last, best), "–", told(last, end), "–"])
+    for name, runs in (ours or {}).items():
+        rows.append([name, "–", f"{runs.parameters:,}", "–", told(runs, best), "–", told(runs, end), "–"])
     return table(head, rows)
 
 

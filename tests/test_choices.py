@@ -21,7 +21,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 def network_of(stage: str) -> nn.Module:
     """The network that stands in a notebook."""
-    cells = json.loads((NOTEBOOKS / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(next(NOTEBOOKS.rglob(f"{stage}.ipynb")).read_text(encoding="utf-8"))["cells"]
     names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.02}
     exec("".join(next(cell["source"] for cell in cells if cell["id"] == "net")), names)
     return names["Net"]()
@@ -34,6 +34,7 @@ def network_of(stage: str) -> nn.Module:
         ("02_batchnorm", replace(recipes.PLAIN, head="1×1, GAP", dropout=0.0)),
         ("03_dropout", replace(recipes.PLAIN, head="1×1, GAP")),
         ("06_lr_scheduler", recipes.LAST),
+        ("smaller_network", recipes.ORTHOGONAL),
     ],
 )
 def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
@@ -49,8 +50,12 @@ def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
     assert torch.equal(*outputs)
 
 
-def test_the_last_recipe_has_the_settings_of_the_last_notebook():
-    asked, recipe = parameters_of(NOTEBOOKS / "06_lr_scheduler.ipynb"), recipes.LAST
+@pytest.mark.parametrize(
+    ("notebook", "recipe"),
+    [("06_lr_scheduler.ipynb", recipes.LAST), ("appendix/smaller_network.ipynb", recipes.ORTHOGONAL)],
+)
+def test_a_recipe_has_the_settings_of_its_notebook(notebook, recipe):
+    asked = parameters_of(NOTEBOOKS / notebook)
     names = ("epochs", "batch_size", "learning_rate")
     assert {name: asked[name] for name in names} == {name: getattr(recipe, name) for name in names}
     shift = asked["shift"]
@@ -71,6 +76,7 @@ def test_an_answer_is_taken_and_is_what_the_notebooks_have():
                 recipes.NARROW,
                 recipes.PLAIN,
                 recipes.BARE,
+                recipes.ORTHOGONAL,
             },
         )
         assert taken in base | {recipes.CONSTANT, replace(recipes.PLAIN, dropout=0.0)}, question.text
@@ -100,6 +106,14 @@ def test_a_recipe_keeps_its_key_and_no_other_has_it():
     asked = {recipe for question in recipes.QUESTIONS for recipe in question.answers.values()}
     assert len({recipe.key for recipe in asked}) == len(asked)
     assert recipes.Recipe(dropout=0.02).key == recipes.LAST.key
+    assert recipes.Recipe().key == "44136fa355b3"  # of no setting but the usual ones, however many there come to be
+
+
+def test_orthogonal_steps_have_the_rates_of_the_notebook():
+    code = next(NOTEBOOKS.rglob("smaller_network.ipynb")).read_text(encoding="utf-8")
+    assert "muon(net, learning_rate, kernels=0.3 * learning_rate)" in code
+    optimizer = choices.make_optimizer(nn.Conv2d(1, 2, 3), recipes.ORTHOGONAL)
+    assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.3 * 0.2), 0.2]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import common
 FOLDER = Path(common.__file__).parent
 # Those that put the others together; the others stand on their own.
 COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "notebooks", "pages", "plan", "summary", "systems"}
-COMPOSING |= {"cluster", "points", "remote", "sweep"}
+COMPOSING |= {"smaller", "cluster", "points", "remote", "sweep"}
 # And these, each on what lies right below it.
 ALLOWED = {
     "data": {"mnist", "rendered"},  # falls back from the one to the other

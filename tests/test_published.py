@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from common import appendix, canvas, chain, landscape, published, systems, verdicts
 from common.blocks import GlobalAveragePool
-from common.cli import APPENDIX, parameters_of, read_options
+from common.cli import APPENDICES, parameters_of, read_options
 from common.published import SYSTEMS
 from common.receptive_field import receptive_field_table
 from common.runs import ROOT, Runs, read_run
 
+APPENDIX = APPENDICES["published"]
 NOTEBOOK = ROOT / APPENDIX
 PAGE = systems.FOLDER / "README.md"
 RECORDED = sorted(systems.FOLDER.glob("*/seed-*.json"))

@@ -1,0 +1,48 @@
+"""The smaller network beside the series: the words of its notebook, and what the series' pages say of its runs."""
+
+from pathlib import Path
+
+from common.cli import APPENDICES
+from common.intervals import in_words, step
+from common.notebooks import point_to_repository, render_block, render_choices
+from common.runs import RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
+from common.tables import means, plus_minus, terminal
+
+NOTEBOOK = APPENDICES["smaller"]
+STAGE = NOTEBOOK.stem
+FOLDER = RECORDED / "smaller"
+
+
+def summarise(folder: Path) -> str:
+    """Write the block of the executed copy in `folder`, with recorded runs that of the notebook, too; a table."""
+    runs = read_runs(folder)
+    if not runs:
+        return f"{STAGE}: not run yet"
+    places = [folder / f"{STAGE}.ipynb"]
+    if folder.resolve() == FOLDER:
+        places.append(ROOT / NOTEBOOK)
+        point_to_repository(ROOT / NOTEBOOK)
+        render_choices(ROOT / NOTEBOOK)
+    for place in places:
+        render_block(place, folder, runs[0])
+    return terminal([runs])
+
+
+def read_runs(folder: Path) -> Runs:
+    """The runs of the largest kind in `folder`; none where there are none."""
+    everything = load_runs(folder, STAGE)
+    return load_runs(folder, STAGE, max(everything, key=size)) if everything else everything
+
+
+def told(last: Runs, up: str = "") -> list[str]:
+    """What the recorded runs say, against those of the last stage; `up` leads to the repository."""
+    runs = read_runs(FOLDER)
+    if not runs:
+        return ["Not run yet: `./run_all.sh --smaller`."]
+    low = min(min(last_five(run)) for run in runs)
+    return [
+        f"[A smaller network]({up}{NOTEBOOK.as_posix()}) ([executed]({up}outputs/smaller/{NOTEBOOK.name})) has"
+        f" {runs.parameters:,} parameters, and its kernels' steps are made orthogonal. Its last five epochs average"
+        f" {plus_minus(means(runs))} % over {len(runs)} seeds, the lowest epoch {low:.2f} %; {TARGET} % is held in 5 of"
+        f" 5 by {runs.holding} of {len(runs)}. Against the last stage, paired by seed: {in_words(*step(last, runs))}."
+    ]
