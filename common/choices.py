@@ -151,7 +151,7 @@ def tried(stage: str, text: str) -> dict[str, Runs]:
 def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
     low = min(min(last_five(run)) for run in runs)
-    spread = f" ± {stdev(map(end, runs)):.3f}" if len(runs) > 1 else ""
+    spread = f" ± {stdev(runs.ends):.3f}" if len(runs) > 1 else ""
     figures = f"{runs.last_five:.3f}{spread} | {low:.2f} | {runs.swing:.2f} | {runs.loss:.4f} | {runs.clean:.2f}"
     return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"
 

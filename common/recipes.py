@@ -317,6 +317,12 @@ QUESTIONS = [
     ),
     Question(
         "smaller_network",
+        "How far images are moved, with orthogonal steps",
+        {name: replace(ORTHOGONAL, augment=AMOUNTS[name]) for name in AMOUNTS if name.startswith("all four")},
+        "all four, medium: 10°, 1.5 pixels, 12 %, 8°",
+    ),
+    Question(
+        "smaller_network",
         "How small, third block padded, orthogonal steps",
         {
             "8 8 10 12 12 14": ORTHOGONAL,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import stdev
 
 from common.choices import tried
 from common.intervals import in_words, interval, step
@@ -127,11 +127,10 @@ def verdict(run: dict, goal: float) -> str:
 
 def spread(runs: Runs) -> str:
     """Mean, standard deviation and minimum of the last five epochs, and how many seeds hold the target."""
-    means = [mean(last_five(run)) for run in runs]
-    deviation = stdev(means) if len(means) > 1 else math.nan
+    deviation = stdev(runs.ends) if len(runs) > 1 else math.nan
     low = min(min(last_five(run)) for run in runs)
     held = f", {TARGET} % held in 5 of 5 by {runs.holding} of {len(runs)}" if runs[0]["dataset"] == MNIST else ""
-    return f"mean of the last five {mean(means):.3f} ± {deviation:.3f} %, lowest epoch {low:.2f} %{held}"
+    return f"mean of the last five {runs.last_five:.3f} ± {deviation:.3f} %, lowest epoch {low:.2f} %{held}"
 
 
 def comparison(folder: Path | str, run: dict) -> str:

@@ -48,6 +48,11 @@ class Runs(list):
         return self.over(lambda run: at(run, epoch)["test_accuracy"])
 
     @property
+    def ends(self) -> list[float]:
+        """Every run's mean test accuracy of the last five epochs."""
+        return [end(run) for run in self]
+
+    @property
     def last_five(self) -> float:
         """Mean test accuracy of the last five epochs."""
         return self.over(end)

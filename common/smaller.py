@@ -6,7 +6,7 @@ from common.cli import APPENDICES
 from common.intervals import in_words, step
 from common.notebooks import point_to_repository, render_block, render_choices
 from common.runs import RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
-from common.tables import means, plus_minus, terminal
+from common.tables import plus_minus, terminal
 
 NOTEBOOK = APPENDICES["smaller"]
 STAGE = NOTEBOOK.stem
@@ -43,6 +43,6 @@ def told(last: Runs, up: str = "") -> list[str]:
     return [
         f"[A smaller network]({up}{NOTEBOOK.as_posix()}) ([executed]({up}outputs/smaller/{NOTEBOOK.name})) has"
         f" {runs.parameters:,} parameters, and its kernels' steps are made orthogonal. Its last five epochs average"
-        f" {plus_minus(means(runs))} % over {len(runs)} seeds, the lowest epoch {low:.2f} %; {TARGET} % is held in 5 of"
+        f" {plus_minus(runs.ends)} % over {len(runs)} seeds, the lowest epoch {low:.2f} %; {TARGET} % is held in 5 of"
         f" 5 by {runs.holding} of {len(runs)}. Against the last stage, paired by seed: {in_words(*step(last, runs))}."
     ]

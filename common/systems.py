@@ -80,5 +80,5 @@ def points(results: dict[str, Runs]) -> dict[str, list[Point]]:
 
 def point(name: str, runs: Runs) -> Point:
     """A system or a stage: the mean of its seeds, and their standard deviation."""
-    figures = tables.means(runs)
+    figures = runs.ends
     return Point(name, runs.parameters, mean(figures), stdev(figures) if len(figures) > 1 else 0.0)

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from common import REPOSITORY
 from common.intervals import step, verdict
-from common.runs import MNIST, ROOT, TARGET, Runs, end, last_five
+from common.runs import MNIST, ROOT, TARGET, Runs, last_five
 
 # What a stage adds, and every later one keeps: the columns of the table that the series answers.
 ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")
@@ -26,7 +26,7 @@ def evidence(results: list[Runs]) -> list[str]:
     for runs in results:
         held = f"{runs.holding} of {len(runs)}" if real else "not applicable"
         lines.append(
-            f"| [{runs.stage}]({runs.stage}.ipynb) | {runs.parameters:,} | {len(runs)} | {plus_minus(means(runs))}"
+            f"| [{runs.stage}]({runs.stage}.ipynb) | {runs.parameters:,} | {len(runs)} | {plus_minus(runs.ends)}"
             f" | {min(min(last_five(run)) for run in runs):.2f} | {held} | {runs.clean:.2f} | {runs.gap:+.2f} |"
         )
     return lines
@@ -52,7 +52,7 @@ def series(results: list[Runs]) -> list[str]:
     for runs in results:
         number = int(runs.stage[:2])
         ticks = ["✓" if added < number - 1 else "–" for added in range(len(ADDED))]
-        accuracy = f"{plus_minus(means(runs))} %"
+        accuracy = f"{plus_minus(runs.ends)} %"
         colab = f"{COLAB}/blob/main/notebooks/{runs.stage}.ipynb"
         links = f"[rendered](outputs/{runs.stage}.ipynb) · [Colab]({colab})"
         lines.append(
@@ -121,13 +121,8 @@ def terminal(results: list[Runs]) -> str:
     lines = [f"{'stage':18} parameters  seeds  last five epochs, % of {dataset}"]
     for runs in results:
         held = f"{TARGET} % held by {runs.holding} of {len(runs)}" if dataset == MNIST else "target not applicable"
-        lines.append(f"{runs.stage:18} {runs.parameters:10,}  {len(runs):5}  {plus_minus(means(runs))}  ({held})")
+        lines.append(f"{runs.stage:18} {runs.parameters:10,}  {len(runs):5}  {plus_minus(runs.ends)}  ({held})")
     return "\n".join(lines)
-
-
-def means(runs: Runs) -> list[float]:
-    """The mean of the last five epochs of every run."""
-    return [end(run) for run in runs]
 
 
 def plus_minus(figures: list[float]) -> str:

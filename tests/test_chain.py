@@ -149,7 +149,7 @@ def test_results_of_fewer_seeds_than_the_recorded_ones_are_not_recorded(series, 
     recorded = series.root / "outputs" / "metrics" / "01_first" / "seed-3.json"
     recorded.parent.mkdir(parents=True)
     recorded.write_text("{}")
-    chain.record(tasks_of(series), series.root / "outputs")
+    chain.record(tasks_of(series), series.root / "outputs", "series")
     assert "that takes --seeds 0 3" in capsys.readouterr().out
     assert [path.name for path in (series.root / "outputs").iterdir()] == ["metrics"]
 

@@ -244,4 +244,4 @@ def test_the_sweeps_that_come_with_the_series_can_be_run(path):
 
 
 def test_every_kind_of_work_knows_what_is_there():
-    assert [chain.kind_of(task).attempts for task in ("series", "published", "sweep")] == [1, 1, 3]
+    assert [chain.kind_of(task).attempts for task in ("series", "published", "smaller", "sweep")] == [1, 1, 1, 3]

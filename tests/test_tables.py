@@ -62,7 +62,7 @@ def test_digits_that_every_seed_gets_wrong_are_counted(tmp_path):
 def test_figures_are_means_over_seeds():
     runs = Runs("06", [shifted(0.0, seed=0), shifted(0.2, seed=1)])
     assert runs.last_five == pytest.approx(mean((99.0, 99.2)))
-    assert tables.plus_minus(tables.means(runs)) == "99.100 ± 0.141"
+    assert tables.plus_minus(runs.ends) == "99.100 ± 0.141"
 
 
 def test_the_digits_that_every_seed_gets_wrong_are_told_with_what_they_are_taken_for():

@@ -1,0 +1,157 @@
+"""The smaller network beside the series: its notebook, its runs, and what is said of them."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import WRITE_METRICS, Series, make_run
+from torch import nn
+
+from common import InputError, chain, notebooks, smaller
+from common.blocks import GlobalAveragePool, conv_block
+from common.cli import parameters_of, read_options
+from common.receptive_field import receptive_field_table
+from common.runs import RECORDED, ROOT, Runs, load_runs
+
+NOTEBOOK = ROOT / smaller.NOTEBOOK
+LAST = ROOT / "notebooks" / "06_lr_scheduler.ipynb"
+
+
+def cells(path) -> dict[str, str]:
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return {cell["id"]: "".join(cell["source"]) for cell in found}
+
+
+SOURCE, OF_LAST = cells(NOTEBOOK), cells(LAST)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    """The network that stands in the notebook."""
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool}
+    exec(SOURCE["net"], names)
+    return names["Net"]()
+
+
+# The notebook
+
+
+def test_it_has_fewer_than_6000_parameters_and_the_fields_of_its_comments(net):
+    assert sum(weight.numel() for weight in net.parameters()) == 5_534
+    told = [int(number) for number in re.findall(r"field (\d+)", SOURCE["net"])]
+    rows = receptive_field_table(net)
+    pooled = [row.operation for row in rows].index("MaxPool2d") - 1  # a block that pools is two rows, and one comment
+    assert told == [row.r_out for place, row in enumerate(rows) if place != pooled][: len(told)] and len(told) == 7
+
+
+def test_it_is_the_last_stage_but_for_network_optimizer_and_dropout():
+    values = [parameters_of(path) for path in (LAST, NOTEBOOK)]
+    assert {name: value for name, value in values[0].items() if name != "dropout"} == values[1]
+    same = ("setup", "check", "data", "curves", "wrong")
+    assert {name: SOURCE[name] for name in same} == {name: OF_LAST[name] for name in same}
+    changed = set(SOURCE["fit"].splitlines()) ^ set(OF_LAST["fit"].splitlines())
+    assert all("optimizer" in line or "net.parameters" in line or line == ")" for line in changed)
+
+
+def test_its_words_have_no_accuracy_but_the_target():
+    words = " ".join(SOURCE[cell] for cell in ("intro", "data-text", "net-text", "fit-text"))
+    assert set(re.findall(r"(\d+\.\d+) ?%", words)) <= {"99.4"}
+    last = load_runs(RECORDED, "06_lr_scheduler")
+    assert f"with {last.parameters:,} parameters" in words and "has 5,534 parameters" in words
+
+
+# Its runs
+
+
+@pytest.fixture
+def small(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
+    """A series of one stage, and a smaller network that trains nothing."""
+    (series.root / "notebooks" / "appendix").mkdir()
+    series.add("01_first").add("appendix/smaller_network", WRITE_METRICS.replace("stage", "'smaller_network'"))
+    monkeypatch.setattr(chain, "summarise_smaller", lambda folder: "the smaller table")
+    return series
+
+
+def test_ten_seeds_are_run_and_recorded_in_a_folder_of_their_own(small, capsys):
+    assert read_options(["--smaller"], small.root).seeds == list(range(10))
+    assert small.run("--smaller", "--seeds", "0", "1") == 0
+    told = capsys.readouterr().out
+    assert "the smaller table" in told and "Recorded in" in told
+    kept = small.metrics("outputs/scratch/smaller-mnist-15-epochs", "smaller_network", 1)
+    assert small.metrics("outputs/smaller", "smaller_network", 1) == kept
+    assert (small.root / "outputs" / "smaller" / "smaller_network.ipynb").exists()
+    assert not (small.root / "outputs" / "metrics").exists()
+
+
+def test_fewer_seeds_and_other_settings_replace_nothing(small, capsys):
+    assert small.run("--smaller", "--seeds", "0", "1") == 0
+    assert small.run("--smaller", "--seeds", "0", "--fresh") == 0
+    assert "Not recorded" in capsys.readouterr().out
+    assert small.run("--smaller", "--seeds", "0", "1", "-p", "learning_rate", "0.5") == 0
+    assert small.metrics("outputs/smaller", "smaller_network")["learning_rate"] == 0.1
+
+
+def test_stages_are_not_its_own(small):
+    with pytest.raises(InputError, match="--stages are those of the series: leave --stages out"):
+        read_options(["--smaller", "--stages", "1"], small.root)
+
+
+def test_what_is_said_of_it_comes_from_its_runs(monkeypatch):
+    runs = Runs("smaller_network", [make_run(*[99.5] * 5, seed=seed, parameters=5_534) for seed in (0, 1)])
+    last = Runs("06_lr_scheduler", [make_run(*[99.4 + seed / 100] * 5, seed=seed) for seed in (0, 1)])
+    monkeypatch.setattr(smaller, "read_runs", lambda folder: runs)
+    text = smaller.told(last, "../")[0]
+    assert text.startswith("[A smaller network](../notebooks/appendix/smaller_network.ipynb) ([executed](../outputs/")
+    assert "has 5,534 parameters" in text and "average 99.500 ± 0.000 % over 2 seeds" in text
+    assert "the lowest epoch 99.50 %; 99.4 % is held in 5 of 5 by 2 of 2" in text and "+0.095 points" in text
+    monkeypatch.setattr(smaller, "read_runs", lambda folder: Runs("smaller_network", []))
+    assert smaller.told(last) == ["Not run yet: `./run_all.sh --smaller`."]
+
+
+def test_a_folder_without_runs_has_none_and_is_left_alone(tmp_path):
+    assert smaller.read_runs(tmp_path) == [] and "not run yet" in smaller.summarise(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is committed
+
+
+def test_the_recorded_runs_are_whole_on_mnist_and_of_this_notebook(net):
+    runs = load_runs(smaller.FOLDER, smaller.STAGE)
+    assert [run["seed"] for run in runs] == list(range(10))
+    for run in runs:
+        assert (run["dataset"], run["split"], run["epochs"]) == ("MNIST", "test", 15)
+        assert run["images"] == {"train": 60_000, "test": 10_000}
+        assert run["parameters"] == sum(weight.numel() for weight in net.parameters())
+        assert all(row["test_accuracy"] == row["test_correct"] / 100 for row in run["history"])
+        asked = parameters_of(NOTEBOOK)
+        assert run["hyperparameters"].items() <= (asked | dict.fromkeys(("shift_x", "shift_y"), asked["shift"])).items()
+
+
+def test_the_block_and_the_choices_say_what_the_committed_metrics_say():
+    run = smaller.read_runs(smaller.FOLDER)[0]
+    executed = cells(smaller.FOLDER / NOTEBOOK.name)
+    text = notebooks.block_text(SOURCE["block"], smaller.FOLDER, run)
+    assert SOURCE["recorded"] == executed["recorded"] == text
+    assert SOURCE["choices"] == executed["choices"] == notebooks.choices_text(smaller.STAGE)
+    assert "not borne out" not in text.lower()
+
+
+def test_the_executed_copy_ran_the_code_of_the_notebook():
+    executed = cells(smaller.FOLDER / NOTEBOOK.name)
+    assert [name for name in SOURCE if name != "recorded" and executed[name] != SOURCE[name]] == []
+
+
+# The whole, small
+
+
+@pytest.mark.chain
+def test_it_runs_small_on_the_stand_in(tmp_path):
+    command = [sys.executable, "-m", "common.chain", "--smaller", "--smoke", "--data", "rendered", "--seeds", "0"]
+    told = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert told.returncode == 0, told.stderr
+    assert "target not applicable" in told.stdout
+    assert load_runs(tmp_path, smaller.STAGE)[0]["dataset"] == "rendered digits, not MNIST"
+    assert (tmp_path / NOTEBOOK.name).exists()
