@@ -35,7 +35,7 @@ def landscape(kinds: dict[str, list[Point]]) -> Figure:
         for place, point in zip(spread([point.parameters for point in points]), points, strict=True):
             draw(axes, point, place, kind, style)
     canvas.mark_target(axes, "MNIST")
-    canvas.legend_below(figure)
+    canvas.legend_below(figure, columns=3)
     return figure
 
 
