@@ -117,7 +117,11 @@ def tables() -> str:
         "",
         "Each is made on 10,000 images held out of the training set, with 50,000 to train on; the test set has no part"
         f" in it. {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes"
-        " the others, which takes hours, and brings these tables up to date.",
+        " the others and brings these tables up to date.",
+        "",
+        "*Last five* is the mean accuracy of the last five epochs, ± standard deviation over the seeds; *lowest* and"
+        " *loss* are of the same epochs, *swing* is from the lowest to the highest of them. In bold is what the series"
+        " has. Where another row is higher, these seeds can't tell the two apart, and the simpler one was kept.",
     ]
     for question in QUESTIONS:
         if rows := answered(question):

@@ -45,6 +45,9 @@ def render_choices(path: Path) -> None:
 def choices_text(stage: str) -> str:
     """The tables of the choices that belong to a stage, and how to read them."""
     up = "../" if stage in SERIES else "../../"  # the appendix lies deeper, and so do its executed copies
+    found = choices.of_stage(stage)
+    if not found:
+        return "## What was tried\n\nNothing that is recorded: what this stage adds is as it was first thought of."
     return "\n\n".join(
         [
             "## What was tried",
@@ -52,7 +55,7 @@ def choices_text(stage: str) -> str:
             " Accuracy is the mean of the last five epochs, ± standard deviation over the seeds; *swing* is from the"
             " lowest to the highest of the five. In bold what was taken."
             f" [All choices]({up}outputs/choices/README.md)",
-            choices.of_stage(stage) or "No run of it is recorded yet.",
+            found,
         ]
     )
 

@@ -102,7 +102,8 @@ def result(run: dict, runs: Runs, goal: float, before: Runs | None) -> list[str]
     clean = last["train_accuracy_clean"]
     kind = "Test" if run["split"] == "test" else "Validation"
     lines = [
-        f"- Parameters: {run['parameters']:,}. Receptive field: {run['receptive_field']} pixels.",
+        f"- Parameters: {run['parameters']:,}. Receptive field of the last convolution: {run['receptive_field']}"
+        " pixels.",
         f"- {kind} accuracy, last epochs: {'  '.join(f'{accuracy:.2f}' for accuracy in last_five(run))} %.",
         f"- Train accuracy after the last epoch: {clean:.2f} % clean, {last['train_accuracy']:.2f} % running;"
         f" clean train less {kind.lower()}: {clean - last['test_accuracy']:+.2f} points.",

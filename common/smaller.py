@@ -42,7 +42,8 @@ def told(last: Runs, up: str = "") -> list[str]:
     low = min(min(last_five(run)) for run in runs)
     return [
         f"[A smaller network]({up}{NOTEBOOK.as_posix()}) ([executed]({up}outputs/smaller/{NOTEBOOK.name})) has"
-        f" {runs.parameters:,} parameters, and its kernels' steps are made orthogonal. Its last five epochs average"
-        f" {plus_minus(runs.ends)} % over {len(runs)} seeds, the lowest epoch {low:.2f} %; {TARGET} % is held in 5 of"
-        f" 5 by {runs.holding} of {len(runs)}. Against the last stage, paired by seed: {in_words(*step(last, runs))}."
+        f" {runs.parameters:,} parameters, and is trained by Muon, which makes the steps of its kernels orthogonal. Its"
+        f" last five epochs average {plus_minus(runs.ends)} % over {len(runs)} seeds, the lowest epoch {low:.2f} %;"
+        f" {TARGET} % is held in 5 of 5 by {runs.holding} of {len(runs)}. Against the last stage, paired by seed:"
+        f" {in_words(*step(last, runs))}."
     ]

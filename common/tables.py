@@ -98,8 +98,8 @@ def errors(results: list[Runs], picture: Path) -> list[str]:
     lines = [
         f"After its last epoch the network of the last stage gets {min(counts)} to {max(counts)} of {total:,} test"
         f" digits wrong, depending on the seed. {len(ever)} are wrong in at least one of the {len(runs)} seeds,"
-        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. The"
-        f" best answers of these seeds taken together would be {100 - 100 * len(always) / total:.2f} % right."
+        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. Who"
+        f" knew which seed to ask of each digit would have {100 - 100 * len(always) / total:.2f} % right."
     ]
     if picture.exists():
         place = Path(os.path.relpath(picture, ROOT)).as_posix()

@@ -1,8 +1,10 @@
 """The runs behind the choices are of the networks and settings that the notebooks have."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from common import choices, recipes
 from common.batches import Augment
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
+from common.intervals import T
 from common.runs import write_metrics
 from common.train import DivergedError
 
@@ -80,6 +83,18 @@ def test_an_answer_is_taken_and_is_what_the_notebooks_have():
             },
         )
         assert taken in base | {recipes.CONSTANT, replace(recipes.PLAIN, dropout=0.0)}, question.text
+
+
+@pytest.mark.parametrize("question", recipes.QUESTIONS, ids=lambda question: question.text[:40])
+def test_no_answer_is_shown_to_be_better_than_the_one_taken(question):
+    found = choices.tried(question.stage, question.text)
+    taken = found.get(question.taken, [])
+    for other in found.values():
+        if len(taken) > 1 and len(other) > 1:
+            margin = T[len(taken) + len(other) - 3] * math.hypot(
+                *(stdev(runs.ends) / len(runs) ** 0.5 for runs in (taken, other))
+            )
+            assert other.last_five - taken.last_five <= margin, other.stage
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not():

@@ -19,6 +19,12 @@ def test_singular_values_come_near_to_1_whatever_they_were(shape, size):
     assert values.min() > 0.6 and values.max() < 1.25
 
 
+@pytest.mark.parametrize("value", [0.002, 0.005, 0.02, 0.1, 0.3, 0.99])
+def test_a_weak_direction_becomes_about_as_strong_as_the_strongest(value):
+    values = orthogonal(torch.diag(torch.tensor([(1 - value**2) ** 0.5, value]))).diag()
+    assert values.min() > 0.65 and values.max() < 1.2
+
+
 def test_the_directions_are_kept():
     torch.manual_seed(0)
     matrix = torch.randn(6, 20, dtype=torch.float64)

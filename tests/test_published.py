@@ -326,13 +326,14 @@ def test_epochs_at_the_target_are_counted_in_the_first_fifteen():
 
 def test_the_figure_has_everything_on_it(monkeypatch):
     monkeypatch.setattr(systems, "load_runs", lambda folder, stage: seeds(99.4))
+    monkeypatch.setattr(systems.smaller, "read_runs", lambda folder: seeds(99.5))
     kinds = systems.points(nothing() | {"B1": seeds(99.0, 99.1), "D1": seeds(99.2)})
-    assert [len(points) for points in kinds.values()] == [4, 6, 1, 1, 6]
+    assert [len(points) for points in kinds.values()] == [4, 6, 1, 1, 7]
     assert kinds["a published figure, one run"][0] == pytest.approx(landscape.Point("B1", 9_746, 99.048))
     axes = landscape.landscape(kinds).axes[0]
-    assert {text.get_text() for text in axes.texts} >= {"B1", "B2", "B3", "C3", "D1", "1", "6"}
+    assert {text.get_text() for text in axes.texts} >= {"B1", "B2", "B3", "C3", "D1", "1", "6", "smaller"}
     drawn = sum(len(line.get_xdata()) == 1 for line in axes.lines)
-    assert drawn == 18
+    assert drawn == 19
 
 
 def test_points_of_one_count_lie_side_by_side():

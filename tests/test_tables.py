@@ -56,7 +56,7 @@ def test_digits_that_every_seed_gets_wrong_are_counted(tmp_path):
     text = tables.errors([runs], tmp_path / "none.png")[0]
     assert "3 to 3 of 10,000" in text
     assert "4 are wrong in at least one of the 2 seeds, 2 in all of them, and 1 of these" in text
-    assert "would be 99.98 % right" in text and "Look at" not in text
+    assert "would have 99.98 % right" in text and "Look at" not in text
 
 
 def test_figures_are_means_over_seeds():
