@@ -121,7 +121,7 @@ def tables() -> str:
         "",
         "*Last five* is the mean accuracy of the last five epochs, ± standard deviation over the seeds; *lowest* and"
         " *loss* are of the same epochs, *swing* is from the lowest to the highest of them. In bold is what the series"
-        " has. Where another row is higher, these seeds can't tell the two apart, and the simpler one was kept.",
+        " has. Where another row is higher, these seeds can't tell the two apart.",
     ]
     for question in QUESTIONS:
         if rows := answered(question):
@@ -149,7 +149,7 @@ def of_stage(stage: str) -> str:
 def tried(stage: str, text: str) -> dict[str, Runs]:
     """The runs of each answer to a question; a figure of an answer that was never run is a MissingRun."""
     question = next(question for question in QUESTIONS if (question.stage, question.text) == (stage, text))
-    return {name: load_runs(FOLDER, recipe.key) for name, recipe in question.answers.items()}
+    return {name: Runs(name, load_runs(FOLDER, recipe.key)) for name, recipe in question.answers.items()}
 
 
 def row(name: str, runs: Runs) -> str:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from common import REPOSITORY, notebooks, summary
+from common import REPOSITORY, choices, notebooks, runs, summary
 from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
 from common.execution import cleaned
 from common.receptive_field import receptive_field_table
-from common.runs import load_runs
+from common.runs import load_runs, write_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["01_skeleton", "02_batchnorm", "03_dropout", "04_gap_fc", "05_augmentation", "06_lr_scheduler"]
@@ -194,6 +194,17 @@ def test_the_blocks_say_what_the_committed_metrics_say(stage):
     text = notebooks.block_text(source(stage, "block"), ROOT / "outputs", run)
     assert source(stage, "recorded") == text
     assert "".join(cells(ROOT / "outputs" / f"{stage}.ipynb")["recorded"]["source"]) == text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_block_can_be_made_where_nothing_else_was_ever_run(stage, tmp_path, monkeypatch):
+    run = load_runs(ROOT / "outputs", stage)[0]
+    write_metrics(tmp_path, run)
+    for module in (runs, notebooks.report):
+        monkeypatch.setattr(module, "comparable", lambda folder, stage, run: load_runs(folder, stage, run))
+    monkeypatch.setattr(choices, "FOLDER", tmp_path / "none")
+    text = notebooks.block_text(source(stage, "block"), tmp_path, run)
+    assert "**Analysis.**" in text and "is left out" in text
 
 
 @pytest.mark.parametrize("stage", STAGES)
