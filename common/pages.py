@@ -107,7 +107,14 @@ def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.Noteb
 
 def as_html(text: str, base: Path, folder: Path) -> str:
     """Markdown that was written in `base`, as a part of a page; headings without links to themselves."""
-    return relink(re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text)), base, folder)
+    body = re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text))
+    body = re.sub(r'(<h\d id=")([^"]*)', lambda match: match[1] + github_anchor(html.unescape(match[2])), body)
+    return relink(body, base, folder)
+
+
+def github_anchor(heading: str) -> str:
+    """What GitHub calls a heading, and the texts' links within a page do, too."""
+    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
 
 
 def tables_of(folder: Path) -> str:

@@ -50,6 +50,9 @@ def test_what_a_page_refers_to_is_there(report, name):
     local = [address for address in found if address and not re.match(r"https?:|data:|#", address)]
     assert len(local) > 7
     assert [address for address in local if not (report / address.partition("#")[0]).exists()] == []
+    inside = [address for address in found if address and address.startswith("#")]
+    page = (report / name).read_text(encoding="utf-8")
+    assert [anchor for anchor in inside if f'id="{anchor[1:]}"' not in page] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
