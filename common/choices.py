@@ -10,7 +10,6 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
-from statistics import stdev
 
 import torch
 from torch import nn
@@ -20,8 +19,9 @@ from common.data import load_digits
 from common.files import write_whole
 from common.muon import muon
 from common.recipes import HEIGHTS, QUESTIONS, Question, Recipe, network
-from common.runs import RECORDED, Runs, end, last_five, load_runs, metrics_path, read_run, write_metrics
+from common.runs import RECORDED, Runs, end, load_runs, metrics_path, read_run, write_metrics
 from common.runtime import environment, seed_everything
+from common.tables import plus_minus
 from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
@@ -154,9 +154,7 @@ def tried(stage: str, text: str) -> dict[str, Runs]:
 
 def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
-    low = min(min(last_five(run)) for run in runs)
-    spread = f" ± {stdev(runs.ends):.3f}" if len(runs) > 1 else ""
-    figures = f"{runs.last_five:.3f}{spread} | {low:.2f} | {runs.swing:.2f} | {runs.loss:.4f} | {runs.clean:.2f}"
+    figures = f"{plus_minus(runs.ends)} | {runs.lowest:.2f} | {runs.swing:.2f} | {runs.loss:.4f} | {runs.clean:.2f}"
     return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"
 
 

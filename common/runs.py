@@ -57,6 +57,11 @@ class Runs(list):
         """Mean test accuracy of the last five epochs."""
         return self.over(end)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest test accuracy of any run in its last five epochs."""
+        return min(min(last_five(run)) for run in self)
+
     def gain(self, before: "Runs") -> float:
         """Points of `last_five` on those of another stage."""
         return self.last_five - before.last_five

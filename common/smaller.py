@@ -5,7 +5,7 @@ from pathlib import Path
 from common.cli import APPENDICES
 from common.intervals import in_words, step
 from common.notebooks import point_to_repository, render_block, render_choices
-from common.runs import RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
+from common.runs import RECORDED, ROOT, TARGET, Runs, load_runs, size
 from common.tables import plus_minus, terminal
 
 NOTEBOOK = APPENDICES["smaller"]
@@ -39,11 +39,10 @@ def told(last: Runs, up: str = "") -> list[str]:
     runs = read_runs(FOLDER)
     if not runs:
         return ["Not run yet: `./run_all.sh --smaller`."]
-    low = min(min(last_five(run)) for run in runs)
     return [
         f"[A smaller network]({up}{NOTEBOOK.as_posix()}) ([executed]({up}outputs/smaller/{NOTEBOOK.name})) has"
         f" {runs.parameters:,} parameters, and is trained by Muon, which makes the steps of its kernels orthogonal. Its"
-        f" last five epochs average {plus_minus(runs.ends)} % over {len(runs)} seeds, the lowest epoch {low:.2f} %;"
-        f" {TARGET} % is held in 5 of 5 by {runs.holding} of {len(runs)}. Against the last stage, paired by seed:"
-        f" {in_words(*step(last, runs))}."
+        f" last five epochs average {plus_minus(runs.ends)} % over {len(runs)} seeds, the lowest epoch"
+        f" {runs.lowest:.2f} %; {TARGET} % is held in 5 of 5 by {runs.holding} of {len(runs)}. Against the last stage,"
+        f" paired by seed: {in_words(*step(last, runs))}."
     ]

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from common import REPOSITORY
 from common.intervals import step, verdict
-from common.runs import MNIST, ROOT, TARGET, Runs, last_five
+from common.runs import MNIST, ROOT, TARGET, Runs
 
 # What a stage adds, and every later one keeps: the columns of the table that the series answers.
 ADDED = ("Batch normalization", "Dropout", "FC layer", "Image augmentation", "LR scheduler")
@@ -27,7 +27,7 @@ def evidence(results: list[Runs]) -> list[str]:
         held = f"{runs.holding} of {len(runs)}" if real else "not applicable"
         lines.append(
             f"| [{runs.stage}]({runs.stage}.ipynb) | {runs.parameters:,} | {len(runs)} | {plus_minus(runs.ends)}"
-            f" | {min(min(last_five(run)) for run in runs):.2f} | {held} | {runs.clean:.2f} | {runs.gap:+.2f} |"
+            f" | {runs.lowest:.2f} | {held} | {runs.clean:.2f} | {runs.gap:+.2f} |"
         )
     return lines
 
