@@ -323,8 +323,16 @@ QUESTIONS = [
     ),
     Question(
         "smaller_network",
+        "Schedule, with orthogonal steps",
+        {name: replace(ORTHOGONAL, schedule=name) for name in ("settle 0.7", "settle 0.8", "cosine", "one cycle")},
+        "settle 0.7",
+    ),
+    Question(
+        "smaller_network",
         "How small, third block padded, orthogonal steps",
         {
+            "6 8 10 12 14 15": replace(ORTHOGONAL, widths=(6, 8, 10, 12, 14, 15)),
+            "8 8 10 12 13 15": replace(ORTHOGONAL, widths=(8, 8, 10, 12, 13, 15)),
             "8 8 10 12 12 14": ORTHOGONAL,
             "8 8 8 10 10 12": replace(ORTHOGONAL, widths=(8, 8, 8, 10, 10, 12)),
             "8 8 8 10 10 12, plain SGD": replace(SMALL, widths=(8, 8, 8, 10, 10, 12)),
