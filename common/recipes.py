@@ -50,6 +50,8 @@ class Elastic(Augment):
 
 
 MEDIUM = Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8)
+MILD = Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5)
+STRONG = Augment(rotation=12, shift_x=2, shift_y=2, scale=0.16, shear=10)
 UNSHIFTED = replace(MEDIUM, shift_x=0, shift_y=0)
 BENT = Elastic(*list(vars(MEDIUM).values()), bend=1.0)
 AMOUNTS = {
@@ -58,9 +60,9 @@ AMOUNTS = {
     "shift alone, 1.5 pixels": Augment(shift_x=1.5, shift_y=1.5),
     "scale alone, 12 %": Augment(scale=0.12),
     "shear alone, 8°": Augment(shear=8),
-    "all four, mild: 8°, 1 pixel, 8 %, 5°": Augment(rotation=8, shift_x=1, shift_y=1, scale=0.08, shear=5),
+    "all four, mild: 8°, 1 pixel, 8 %, 5°": MILD,
     "all four, medium: 10°, 1.5 pixels, 12 %, 8°": MEDIUM,
-    "all four, strong: 12°, 2 pixels, 16 %, 10°": Augment(rotation=12, shift_x=2, shift_y=2, scale=0.16, shear=10),
+    "all four, strong: 12°, 2 pixels, 16 %, 10°": STRONG,
     "medium, and every second image mirrored": Mirroring(*list(vars(MEDIUM).values())),
 }
 WARM = [0, 0.1], [0.05, 1]  # the rate rises during the first tenth of the steps
@@ -181,6 +183,7 @@ PADDED = replace(NARROW, padded=(1, 3))
 THRICE = replace(WIDE, widths=(8, 8, 18, 18, 18, 18), shared=(5, 6))
 SMALL = replace(FRESH, widths=(8, 8, 10, 12, 12, 14), padded=(3,))
 ORTHOGONAL = replace(SMALL, kernels=0.06)
+SMALLER = replace(ORTHOGONAL, widths=(8, 8, 10, 12, 13, 15))
 PADDINGS = {
     "none": (),
     "first block": (1,),
@@ -317,28 +320,40 @@ QUESTIONS = [
     ),
     Question(
         "smaller_network",
-        "How far images are moved, with orthogonal steps",
-        {name: replace(ORTHOGONAL, augment=AMOUNTS[name]) for name in AMOUNTS if name.startswith("all four")},
-        "all four, medium: 10°, 1.5 pixels, 12 %, 8°",
-    ),
-    Question(
-        "smaller_network",
-        "Schedule, with orthogonal steps",
-        {name: replace(ORTHOGONAL, schedule=name) for name in ("settle 0.7", "settle 0.8", "cosine", "one cycle")},
-        "settle 0.7",
-    ),
-    Question(
-        "smaller_network",
         "How small, third block padded, orthogonal steps",
         {
+            "8 8 10 12 13 15": SMALLER,
             "6 8 10 12 14 15": replace(ORTHOGONAL, widths=(6, 8, 10, 12, 14, 15)),
-            "8 8 10 12 13 15": replace(ORTHOGONAL, widths=(8, 8, 10, 12, 13, 15)),
             "8 8 10 12 12 14": ORTHOGONAL,
             "8 8 8 10 10 12": replace(ORTHOGONAL, widths=(8, 8, 8, 10, 10, 12)),
             "8 8 8 10 10 12, plain SGD": replace(SMALL, widths=(8, 8, 8, 10, 10, 12)),
             "6 6 8 8 8 10": replace(ORTHOGONAL, widths=(6, 6, 8, 8, 8, 10)),
         },
-        "8 8 10 12 12 14",
+        "8 8 10 12 13 15",
+    ),
+    Question(
+        "smaller_network",
+        "How far images are moved",
+        {
+            "all four, medium": SMALLER,
+            "all four, strong": replace(SMALLER, augment=STRONG),
+            "8 8 10 12 12 14: mild": replace(ORTHOGONAL, augment=MILD),
+            "8 8 10 12 12 14: medium": ORTHOGONAL,
+            "8 8 10 12 12 14: strong": replace(ORTHOGONAL, augment=STRONG),
+        },
+        "all four, medium",
+    ),
+    Question(
+        "smaller_network",
+        "Schedule",
+        {
+            "settle 0.7": SMALLER,
+            "cosine": replace(SMALLER, schedule="cosine"),
+            "8 8 10 12 12 14: settle 0.7": ORTHOGONAL,
+            "8 8 10 12 12 14: settle 0.8": replace(ORTHOGONAL, schedule="settle 0.8"),
+            "8 8 10 12 12 14: cosine": replace(ORTHOGONAL, schedule="cosine"),
+        },
+        "settle 0.7",
     ),
     Question("06_lr_scheduler", "Highest rate", vary(LAST, "learning_rate", (0.1, 0.2, 0.4)), "0.2"),
     Question("06_lr_scheduler", "Batch size", vary(LAST, "batch_size", (32, 64, 128)), "64"),

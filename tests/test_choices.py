@@ -37,7 +37,7 @@ def network_of(stage: str) -> nn.Module:
         ("02_batchnorm", replace(recipes.PLAIN, head="1×1, GAP", dropout=0.0)),
         ("03_dropout", replace(recipes.PLAIN, head="1×1, GAP")),
         ("06_lr_scheduler", recipes.LAST),
-        ("smaller_network", recipes.ORTHOGONAL),
+        ("smaller_network", recipes.SMALLER),
     ],
 )
 def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
@@ -55,7 +55,7 @@ def test_a_recipe_builds_the_network_of_the_notebook(stage, recipe):
 
 @pytest.mark.parametrize(
     ("notebook", "recipe"),
-    [("06_lr_scheduler.ipynb", recipes.LAST), ("appendix/smaller_network.ipynb", recipes.ORTHOGONAL)],
+    [("06_lr_scheduler.ipynb", recipes.LAST), ("appendix/smaller_network.ipynb", recipes.SMALLER)],
 )
 def test_a_recipe_has_the_settings_of_its_notebook(notebook, recipe):
     asked = parameters_of(NOTEBOOKS / notebook)
@@ -80,6 +80,7 @@ def test_an_answer_is_taken_and_is_what_the_notebooks_have():
                 recipes.PLAIN,
                 recipes.BARE,
                 recipes.ORTHOGONAL,
+                recipes.SMALLER,
             },
         )
         assert taken in base | {recipes.CONSTANT, replace(recipes.PLAIN, dropout=0.0)}, question.text
@@ -126,8 +127,8 @@ def test_a_recipe_keeps_its_key_and_no_other_has_it():
 
 def test_orthogonal_steps_have_the_rates_of_the_notebook():
     code = next(NOTEBOOKS.rglob("smaller_network.ipynb")).read_text(encoding="utf-8")
-    assert "muon(net, learning_rate, kernels=0.3 * learning_rate)" in code
-    optimizer = choices.make_optimizer(nn.Conv2d(1, 2, 3), recipes.ORTHOGONAL)
+    assert "kernels = 0.3 * learning_rate" in code and "muon(net, learning_rate, kernels)" in code
+    optimizer = choices.make_optimizer(nn.Conv2d(1, 2, 3), recipes.SMALLER)
     assert [group["lr"] for group in optimizer.param_groups] == [pytest.approx(0.3 * 0.2), 0.2]
 
 
