@@ -4,7 +4,9 @@ from statistics import mean
 
 import pytest
 
-from common.runs import RECORDED, TARGET, end, holds, read_run
+from common.intervals import step
+from common.runs import RECORDED, TARGET, Runs, end, holds, read_run
+from common.smaller import FOLDER, read_runs
 
 EARLIER = RECORDED / "earlier"
 PAIRS = [(stage, seed) for stage in ("02_batchnorm", "03_dropout") for seed in range(5)]
@@ -30,11 +32,22 @@ def test_the_worth_of_fresh_statistics_is_that_of_the_pairs():
 
 def test_every_folder_is_told_of_and_no_other():
     assert {path.name for path in EARLIER.iterdir() if path.is_dir()} == {
-        word.strip("`:.") for word in WORDS.split() if word.startswith("`") and "-" in word
+        word.strip("`:.,") for word in WORDS.split() if word.startswith("`") and "-" in word
     }
 
 
-@pytest.mark.parametrize(("folder", "holding"), [("unpadded-7662", 9), ("third-padded-5534", 1)])
-def test_so_many_seeds_of_the_last_stage_held_the_target(folder, holding):
-    runs = [read_run(path) for path in (EARLIER / folder / "06_lr_scheduler").glob("*.json")]
+@pytest.mark.parametrize(
+    ("place", "holding"),
+    [("unpadded-7662/06_lr_scheduler", 9), ("third-padded-5534/06_lr_scheduler", 1), ("muon-5534/smaller_network", 9)],
+)
+def test_so_many_seeds_held_the_target(place, holding):
+    runs = [read_run(path) for path in (EARLIER / place).glob("*.json")]
     assert sum(holds(run, TARGET) for run in runs) == holding
+
+
+def test_the_smaller_networks_are_told_apart_by_their_seeds():
+    narrow = Runs("muon-5534", map(read_run, (EARLIER / "muon-5534" / "smaller_network").glob("*.json")))
+    wide = read_runs(FOLDER)
+    gain, low, high = step(narrow, wide)
+    assert f"{wide.parameters:,} parameters" in WORDS
+    assert f"{gain:+.3f} points on `muon-5534` (95 %: {low:+.3f} to {high:+.3f})" in WORDS
