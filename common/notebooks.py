@@ -95,7 +95,11 @@ def write_notebook(path: Path, notebook: dict) -> None:
 
 def point_to_repository(path: Path) -> None:
     """Write the repository's address into the notebook's first code cell, which fetches it in Colab, and its links."""
-    notebook = json.loads(re.sub(r"https://github\.com/[\w.-]+/[\w.-]+", REPOSITORY, path.read_text(encoding="utf-8")))
+    text = path.read_text(encoding="utf-8")
+    for address in (REPOSITORY, tables.COLAB):
+        host = address.rsplit("/", 2)[0]
+        text = re.sub(rf"{re.escape(host)}/[\w.-]+/[\w.-]+", address, text)
+    notebook = json.loads(text)
     if path.stem in SERIES:
         intro = notebook["cells"][0]
         navigation, words = re.split(r"^(?=# )", "".join(intro["source"]), flags=re.M)

@@ -5,7 +5,7 @@ from statistics import mean
 import pytest
 
 from common.intervals import step
-from common.runs import RECORDED, TARGET, Runs, end, holds, read_run
+from common.runs import RECORDED, ROOT, TARGET, Runs, end, holds, read_run
 from common.smaller import FOLDER, read_runs
 
 EARLIER = RECORDED / "earlier"
@@ -51,3 +51,6 @@ def test_the_smaller_networks_are_told_apart_by_their_seeds():
     gain, low, high = step(narrow, wide)
     assert f"{wide.parameters:,} parameters" in WORDS
     assert f"{gain:+.3f} points on `muon-5534` (95 %: {low:+.3f} to {high:+.3f})" in WORDS
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "does it with [fewer than 6,000]" in readme and wide.holding == len(wide) == 10 and wide.parameters < 6_000
+    assert "nine held, and the two can't be told apart" in readme and narrow.holding == 9 and low < 0 < high

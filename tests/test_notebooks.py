@@ -82,10 +82,23 @@ def test_a_notebook_opens_with_the_strip_of_stages_and_links_in_all_directions(s
 
 
 def test_the_address_of_the_repository_is_that_of_the_package():
-    for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").rglob("*.ipynb"))]:
         pattern = r"https://(?:colab\.research\.google\.com/)?github(?:\.com)?/[\w.-]+/[\w.-]+"
         for address in re.findall(pattern, path.read_text(encoding="utf-8")):
             assert address.endswith(REPOSITORY.removeprefix("https://github.com"))
+
+
+@pytest.mark.parametrize("name", ["06_lr_scheduler.ipynb", "appendix/smaller_network.ipynb"])
+def test_another_address_takes_the_place_of_the_one_that_stood_there(tmp_path, monkeypatch, name):
+    path = tmp_path / Path(name).name
+    path.write_bytes((ROOT / "notebooks" / name).read_bytes())
+    monkeypatch.setattr(notebooks, "REPOSITORY", "https://github.com/somebody/six")
+    monkeypatch.setattr(notebooks.tables, "COLAB", "https://colab.research.google.com/github/somebody/six")
+    notebooks.point_to_repository(path)
+    text = path.read_text(encoding="utf-8")
+    assert REPOSITORY not in text and REPOSITORY.removeprefix("https://github.com/") not in text
+    assert '"https://github.com/somebody/six\\"' in text  # where Colab gets it from
+    assert f"(https://colab.research.google.com/github/somebody/six/blob/main/notebooks/{name})" in text
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
