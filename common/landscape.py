@@ -18,7 +18,7 @@ STYLES = (
 LEFT = {"xytext": (-5, 0), "ha": "right", "va": "center"}
 RIGHT = {"xytext": (5, 0), "va": "center"}
 ABOVE = {"xytext": (0, 2), "ha": "center"}
-BELOW = {"xytext": (0, -3), "ha": "center", "va": "top", "rotation": 90}
+BELOW = {"xytext": (0, -5), "ha": "center", "va": "top", "rotation": 90}
 NAMES = (LEFT, LEFT, RIGHT, BELOW, ABOVE)  # where each kind has its names: apart, as many points lie close together
 
 
