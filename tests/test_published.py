@@ -316,11 +316,11 @@ def test_the_heads_are_compared_by_seed():
 
 def test_epochs_at_the_target_are_counted_in_the_first_fifteen():
     assert verdicts.at_target(make_run(*[99.4] * 3, *[99.0] * 12, *[99.5] * 5)) == 3
-    rows = verdicts.rates(nothing() | {"D5-0.2": seeds(99.4)})
+    rows = verdicts.rates(nothing() | {"D5-0.2": seeds(99.4, 99.2)})
     assert rows[2:] == [
         "| published | 99.49 | – | 8 |",
         "| D5-0.02 | not run yet | not run yet | not run yet |",
-        "| D5-0.2 | 99.400 | 99.400 | 15.000 |",
+        "| D5-0.2 | 99.300 ± 0.141 | 99.300 ± 0.141 | 15, 0 |",
     ]
 
 
