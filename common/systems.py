@@ -72,7 +72,7 @@ def points(results: dict[str, Runs]) -> dict[str, list[Point]]:
             if system.last_five
         ],
         "a peer's, one run": [Point("", parameters, mean(last)) for parameters, last in PEERS.items()],
-        "reproduced here": [point(name, runs) for name, runs in systems if runs and not SYSTEMS[name].own],
+        "trained anew here": [point(name, runs) for name, runs in systems if runs and not SYSTEMS[name].own],
         "with a net of ours": [point(name, runs) for name, runs in systems if runs and SYSTEMS[name].own],
         "this series": [point(number, runs) for number, runs in stages if runs],
     }

@@ -4,8 +4,9 @@ from statistics import mean
 
 import pytest
 
+from common import choices, recipes
 from common.intervals import step
-from common.runs import RECORDED, ROOT, TARGET, Runs, end, holds, read_run
+from common.runs import RECORDED, ROOT, TARGET, Runs, end, holds, load_runs, read_run
 from common.smaller import FOLDER, read_runs
 
 EARLIER = RECORDED / "earlier"
@@ -45,7 +46,7 @@ def test_so_many_seeds_held_the_target(place, holding):
     assert sum(holds(run, TARGET) for run in runs) == holding
 
 
-def test_the_smaller_networks_are_told_apart_by_their_seeds():
+def test_the_smaller_networks_can_not_be_told_apart():
     narrow = Runs("muon-5534", map(read_run, (EARLIER / "muon-5534" / "smaller_network").glob("*.json")))
     wide = read_runs(FOLDER)
     gain, low, high = step(narrow, wide)
@@ -54,3 +55,9 @@ def test_the_smaller_networks_are_told_apart_by_their_seeds():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "does it with [fewer than 6,000]" in readme and wide.holding == len(wide) == 10 and wide.parameters < 6_000
     assert "nine held, and the two can't be told apart" in readme and narrow.holding == 9 and low < 0 < high
+
+
+def test_the_wider_one_was_ahead_on_held_out_images_until_its_fourth_run():
+    narrow, wide = (load_runs(choices.FOLDER, recipe.key).ends for recipe in (recipes.ORTHOGONAL, recipes.SMALLER))
+    assert "after three runs on the validation split, which were higher" in WORDS and "a fourth" in WORDS
+    assert len(wide) == 4 and min(wide[:3]) > max(narrow) and wide[3] < min(narrow)
