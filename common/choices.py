@@ -115,18 +115,30 @@ def tables() -> str:
     lines = [
         "# Choices",
         "",
-        "Each is made on 10,000 images held out of the training set, with 50,000 to train on; the test set has no part"
-        f" in it. {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes"
-        " the others and brings these tables up to date.",
+        "Each is judged on 10,000 images held out of the training set, with 50,000 to train on: no figure here is of"
+        " the test set, though [some of those](../earlier/README.md) were known to whoever asked."
+        f" {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes the"
+        " others and brings these tables up to date.",
         "",
         "*Last five* is the mean accuracy of the last five epochs, ± standard deviation over the seeds; *lowest* and"
         " *loss* are of the same epochs, *swing* is from the lowest to the highest of them. In bold is what the series"
         " has. Where another row is higher, these seeds can't tell the two apart.",
+        "",
+        "Widths are the channels of the six blocks. *Padded* without a number means the first and the third of them;"
+        " *separable* blocks see each channel alone, then mix them; blocks *with one convolution* share its weights;"
+        " *bent* images are distorted elastically. What was asked *in the last stage* was trained as stage 6 is.",
+        *unanswered(),
     ]
     for question in QUESTIONS:
         if rows := answered(question):
             lines += ["", f"## {question.stage}: {question.text}", "", *rows]
     return "\n".join(lines) + "\n"
+
+
+def unanswered() -> list[str]:
+    """Which questions have no runs to compare: for these, the series has what was first thought of."""
+    names = [f"{question.text.lower()} ({question.stage})" for question in QUESTIONS if not answered(question)]
+    return ["", f"Not asked yet, so as first thought of: {', '.join(names)}."] if names else []
 
 
 def answered(question: Question) -> list[str]:
@@ -141,7 +153,7 @@ def of_stage(stage: str) -> str:
     parts = [
         [f"### {question.text}", "", *rows]
         for question in QUESTIONS
-        if question.stage == stage and (rows := answered(question))
+        if question.stage == stage and not question.aside and (rows := answered(question))
     ]
     return "\n\n".join("\n".join(part) for part in parts)
 

@@ -9,6 +9,7 @@ from common.runs import MissingRun, Runs, TooFewSeeds, end
 # Student's t at 97.5 %, from 1 to 20 degrees of freedom.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 T += (2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+ONE_FUNCTION = {"04_gap_fc"}  # stages that compute what the one before them does: only chance sets the two apart
 
 
 def of_mean(figures: list[float]) -> tuple[float, float, float]:
@@ -35,15 +36,19 @@ def interval(before: Runs, after: Runs) -> tuple[float, float]:
     return low, high
 
 
-def verdict(low: float, high: float) -> str:
-    """What an interval on a difference shows."""
-    return "not distinguishable" if low <= 0 <= high else "better" if low > 0 else "worse"
+def verdict(low: float, high: float, stage: str = "") -> str:
+    """What an interval on a difference shows; `stage` is the one that comes after."""
+    if low <= 0 <= high:
+        return "not distinguishable"
+    if stage in ONE_FUNCTION:
+        return "set apart by chance, as both are one function"
+    return "better" if low > 0 else "worse"
 
 
-def in_words(difference: float, low: float, high: float) -> str:
-    """The difference, its interval, and what it shows."""
+def in_words(difference: float, low: float, high: float, stage: str = "") -> str:
+    """The difference, its interval, and what it shows; `stage` is the one that comes after."""
     if math.isnan(difference):
         return "no seed in common"
     if not math.isfinite(low):
         return f"{difference:+.3f} points (an interval takes two seeds or more)"
-    return f"{difference:+.3f} points, 95 % interval {low:+.3f} to {high:+.3f}: {verdict(low, high)}"
+    return f"{difference:+.3f} points, 95 % interval {low:+.3f} to {high:+.3f}: {verdict(low, high, stage)}"

@@ -1,5 +1,6 @@
 """The figure of all systems: parameters against accuracy."""
 
+import math
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -7,7 +8,9 @@ from matplotlib.figure import Figure
 
 from common import canvas
 
-WIDTH = 160  # parameters between points of the same count, which are set side by side
+WIDTH = 50  # parameters between points of the same count, so that their lines are told apart
+ROOM = 9  # points that a name takes in height
+HEIGHT = 320  # points that the axis has, about
 STYLES = (
     {"marker": "o", "color": canvas.VERMILION, "markerfacecolor": "white"},
     {"marker": "s", "color": "0.45", "markerfacecolor": "white"},
@@ -15,11 +18,8 @@ STYLES = (
     {"marker": "D", "color": canvas.SKY},
     {"marker": "^", "color": "black"},
 )
-LEFT = {"xytext": (-5, 0), "ha": "right", "va": "center"}
-RIGHT = {"xytext": (5, 0), "va": "center"}
-ABOVE = {"xytext": (0, 2), "ha": "center"}
-BELOW = {"xytext": (0, -5), "ha": "center", "va": "top", "rotation": 90}
-NAMES = (LEFT, LEFT, RIGHT, BELOW, ABOVE)  # where each kind has its names: apart, as many points lie close together
+NEAR = 7  # points from a point to its name, where it is the only one of its count
+ASIDE = (7, -7, 7, 45, -20)  # the same of several, kind by kind, to the left or to the right
 
 
 class Point(NamedTuple):
@@ -36,21 +36,46 @@ def landscape(kinds: dict[str, list[Point]]) -> Figure:
     figure, axes = canvas.new_figure("Parameters and accuracy, mean of the last five epochs", "MNIST", 6)
     canvas.label_accuracy(axes, "parameters")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    for (kind, points), style, side in zip(kinds.items(), STYLES, NAMES, strict=True):
+    columns: dict[tuple[int, int], list[tuple[Point, float, str]]] = {}
+    for (kind, points), style, aside in zip(kinds.items(), STYLES, ASIDE, strict=True):
         for place, point in zip(spread([point.parameters for point in points]), points, strict=True):
-            draw(axes, point, place, kind, style, side)
+            error = point.deviation or None
+            axes.errorbar(place, point.accuracy, error, **style, linestyle="", markersize=5, elinewidth=1, label=kind)
+            if point.name:
+                columns.setdefault((point.parameters, aside), []).append((point, place, style["color"]))
     canvas.mark_target(axes, "MNIST")
+    for (_, aside), named in columns.items():
+        name(axes, named, aside if len(named) > 1 else math.copysign(NEAR, aside))
     canvas.legend_below(figure, columns=3)
     return figure
 
 
-def draw(axes: Axes, point: Point, place: float, kind: str, style: dict, side: dict) -> None:
-    """A point, the line of its deviation if there is one, and its name at the `side` of its kind."""
-    error = point.deviation or None
-    axes.errorbar(place, point.accuracy, error, **style, linestyle="", markersize=5, elinewidth=1, label=kind)
-    _, up = side["xytext"]
-    height = point.accuracy + point.deviation * ((up > 0) - (up < 0))  # at the end of the line
-    axes.annotate(point.name, (place, height), textcoords="offset points", fontsize=7.5, color=style["color"], **side)
+def name(axes: Axes, named: list[tuple[Point, float, str]], aside: float) -> None:
+    """The names of points of one count, in a column beside them, each with a line to its point if that is far away."""
+    low, high = map(canvas.accuracy_height, axes.get_ylim())
+    ordered = sorted(named, key=lambda entry: entry[0].accuracy, reverse=True)
+    heights = [canvas.accuracy_height(point.accuracy) * HEIGHT / (high - low) for point, _, _ in ordered]
+    for (point, place, color), height, beside in zip(ordered, heights, stacked(heights), strict=True):
+        axes.annotate(
+            point.name,
+            (place, point.accuracy),
+            (aside, beside - height),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=color,
+            ha="left" if aside > 0 else "right",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5} if abs(aside) > NEAR else None,
+        )
+
+
+def stacked(heights: list[float]) -> list[float]:
+    """Places for names at falling `heights`: as near to them as can be with room for each."""
+    places: list[float] = []
+    for height in heights:
+        places.append(min(height, places[-1] - ROOM) if places else height)
+    lift = sum(height - place for height, place in zip(heights, places, strict=True)) / max(1, len(heights))
+    return [place + lift for place in places]
 
 
 def spread(counts: list[int]) -> list[float]:

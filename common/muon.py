@@ -1,4 +1,8 @@
-"""Muon, an optimizer that was published for large networks, here for one of few parameters and few epochs."""
+"""Muon (Keller Jordan and others, 2024), published for the hidden layers of large networks, here for a tiny one.
+
+After https://kellerjordan.github.io/posts/muon/, but for a factor for the shape of a matrix, which is 1 for kernels
+that have fewer rows than columns, as all have here.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -37,9 +41,9 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     """About the nearest matrix whose singular values are all 1, without computing a single one of them.
 
-    Each round sends a singular value s to 3.4445 s - 4.775 s³ + 2.0315 s⁵ (the published coefficients of Newton and
-    Schulz's iteration, chosen to be fast). After five, one that was 0.002 to 1 lies between 0.65 and 1.2; smaller ones
-    have grown as well, and nothing stays nothing.
+    Each round sends a singular value s to 3.4445 s - 4.775 s³ + 2.0315 s⁵: an iteration of Newton and Schulz's kind,
+    with Muon's own coefficients, which were chosen to be fast. After five, one that was 0.002 to 1 lies between 0.65
+    and 1.2; smaller ones have grown just as well, and nothing stays nothing.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T, rounds).T

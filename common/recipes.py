@@ -159,13 +159,16 @@ PLAIN = replace(CONSTANT, augment=Augment())
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked, in the stage that it belongs to, and the answers that were tried; `taken` is the one chosen, if
-    any was."""
+    """What was asked, in the stage that it belongs to, and the answers that were tried.
+
+    `taken` is the one chosen, if any was; what is asked `aside` stands among all choices, and not in the notebook.
+    """
 
     stage: str
     text: str
     answers: dict[str, Recipe]
     taken: str
+    aside: bool = False
 
 
 def vary(base: Recipe, field: str, values: tuple) -> dict[str, Recipe]:
@@ -213,6 +216,7 @@ QUESTIONS = [
         "Padding, likewise, widths 8 8 10 12 12 14",
         {name: replace(NARROW, padded=padded) for name, padded in PADDINGS.items()},
         "none",
+        aside=True,
     ),
     Question(
         "01_skeleton",
@@ -240,12 +244,14 @@ QUESTIONS = [
             ),
         },
         "none of them",
+        aside=True,
     ),
     Question(
         "01_skeleton",
         "Activation, likewise, widths 8 8 10 12 12 14, unpadded",
         vary(NARROW, "activation", ("ReLU", "leaky ReLU", "SiLU")),
         "ReLU",
+        aside=True,
     ),
     Question(
         "02_batchnorm",
@@ -302,6 +308,7 @@ QUESTIONS = [
             "with bending, without shifting": replace(NARROW, augment=replace(BENT, shift_x=0, shift_y=0)),
         },
         "all four, medium",
+        aside=True,
     ),
     Question(
         "06_lr_scheduler",
@@ -323,6 +330,7 @@ QUESTIONS = [
         "How small, third block padded, orthogonal steps",
         {
             "8 8 10 12 13 15": SMALLER,
+            "8 8 10 12 13 15, plain SGD": replace(SMALLER, kernels=0.0),
             "6 8 10 12 14 15": replace(ORTHOGONAL, widths=(6, 8, 10, 12, 14, 15)),
             "8 8 10 12 12 14": ORTHOGONAL,
             "8 8 8 10 10 12": replace(ORTHOGONAL, widths=(8, 8, 8, 10, 10, 12)),

@@ -13,6 +13,7 @@ __all__ = [
     "block",
     "comparable",
     "describe",
+    "held_out",
     "interval",
     "output_folder",
     "tried",
@@ -71,6 +72,7 @@ def block(
     notice = "" if run["dataset"] == MNIST else f" ({run['dataset']})"
     parts = [
         f"## Target / Result / Analysis: {run['stage']}, seed {run['seed']}{notice}",
+        f"In target and analysis, figures are means over all {len(runs)} seeds." if len(runs) > 1 else "",
         f"**Target.** {target}",
         sentences(because),
         "**Result.**",
@@ -96,6 +98,11 @@ def sentence(claim: Claim) -> str:
     return f"- {text}" if true else f"- **Not borne out here:** ~~{text}~~"
 
 
+def held_out(runs: Runs) -> str:
+    """What an answer that was tried came to, and by how many seeds."""
+    return f"{runs.last_five:.2f} % ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+
+
 def result(run: dict, runs: Runs, goal: float, before: Runs | None) -> list[str]:
     """The figures of a run, and of all its seeds where there are several."""
     last = run["history"][-1]
@@ -107,23 +114,26 @@ def result(run: dict, runs: Runs, goal: float, before: Runs | None) -> list[str]
         f"- {kind} accuracy, last epochs: {'  '.join(f'{accuracy:.2f}' for accuracy in last_five(run))} %.",
         f"- Train accuracy after the last epoch: {clean:.2f} % clean, {last['train_accuracy']:.2f} % running;"
         f" clean train less {kind.lower()}: {clean - last['test_accuracy']:+.2f} points.",
-        f"- Target: {verdict(run, goal)}.",
+        f"- Target: {verdict(run, runs, goal)}.",
     ]
     if len(runs) > 1:
         lines.append(f"- Over {len(runs)} seeds: {spread(runs)}.")
     if before:
-        lines.append(f"- Against {before.stage}, paired by seed: {in_words(*step(before, runs))}.")
+        lines.append(f"- Against {before.stage}, paired by seed: {in_words(*step(before, runs), runs.stage)}.")
     return lines
 
 
-def verdict(run: dict, goal: float) -> str:
-    """Met, missed or not applicable."""
+def verdict(run: dict, runs: Runs, goal: float) -> str:
+    """Met, missed or not applicable; of several seeds, by how many."""
     if run["dataset"] != MNIST:
         return f"not applicable ({run['dataset']})"
     if len(run["history"]) < 5:
         return f"not applicable (it takes five epochs, this run has {len(run['history'])})"
     low = min(last_five(run))
-    return f"{'met' if holds(run, goal) else 'missed'} (lowest of the last five {low:.2f} %, asked {goal:.2f} %)"
+    this = f"{'met' if holds(run, goal) else 'missed'} (lowest of the last five {low:.2f} %, asked {goal:.2f} %)"
+    if len(runs) == 1:
+        return this
+    return f"met by {runs.held(goal)} of {len(runs)} seeds (lowest epoch {runs.lowest:.2f} %); by this one {this}"
 
 
 def spread(runs: Runs) -> str:

@@ -104,8 +104,12 @@ class Runs(list):
 
     @property
     def holding(self) -> int:
-        """How many of the runs are at the series' target in every one of their last five epochs."""
-        return sum(holds(run, TARGET) for run in self)
+        """How many of the runs hold the series' target."""
+        return self.held(TARGET)
+
+    def held(self, target: float) -> int:
+        """How many of the runs are at `target` in every one of their last five epochs."""
+        return sum(holds(run, target) for run in self)
 
 
 def at(run: dict, epoch: int) -> dict:

@@ -29,13 +29,13 @@ ROWS = (
     Row("ratio_conventional_alone", "the same, one process of one thread each", "{:.2f}×"),
     Row("ratio_conventional_pair", "the same, two such processes side by side each", "{:.2f}×"),
     Row("ratio_floor", "time of a training step over that of its bare arithmetic", "{:.2f}×", 3),
-    Row("chain_overhead", "what the runner adds to the training of a chain of 15 epochs", "{:.1%}", 0.15),
+    Row("chain_overhead", "what a chain of 15 epochs adds to its training", "{:.1%}", 0.15),
     Row("growth_epochs", "time grows with this power of the epochs", "{:.2f}", 1.05),
     Row("growth_images", "… of the images", "{:.2f}", 1.05),
     Row("growth_seeds", "… of the seeds", "{:.2f}", 1.05),
     Row("memory_growth", "memory gained from the second epoch to the tenth", "{:.1f} MB", 20),
     Row("peak_memory", "memory of a stage at its highest", "{:.2f} GB", 1.5),
-    Row("neighbour_runner", "slower beside a process that spins, in the runner", "{:.2f}×", 50),
+    Row("neighbour_runner", "slower beside a process that spins, in `run_all.sh`", "{:.2f}×", 50),
     Row("neighbour_by_hand", "the same, in a notebook run by hand", "{:.2f}×", 50),
 )
 NOTHING = ["No benchmark is recorded: `./run_all.sh --benchmark` makes one, on a quiet machine."]

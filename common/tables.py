@@ -38,7 +38,7 @@ def steps(results: list[Runs]) -> list[str]:
     for before, after in pairwise(results):
         difference, low, high = step(before, after)
         interval = f"{low:+.3f} to {high:+.3f}" if math.isfinite(low) else "needs two seeds or more"
-        words = verdict(low, high) if math.isfinite(low) else ""
+        words = verdict(low, high, after.stage) if math.isfinite(low) else ""
         lines.append(f"| {before.stage} → {after.stage} | {difference:+.3f} | {interval} | {words} |")
     return lines if len(results) > 1 else []
 
@@ -78,11 +78,11 @@ def title(stage: str) -> str:
 
 
 def loss(results: list[Runs]) -> list[str]:
-    """The loss after the last epoch, a row a stage."""
-    lines = ["| stage | train loss, running | test loss |", "|---|---:|---:|"]
+    """The loss of the last epoch, a row a stage."""
+    lines = ["| stage | seeds | train loss, running | test loss |", "|---|---:|---:|---:|"]
     for runs in results:
         train, test = (runs.over(lambda run, key=key: run["history"][-1][key]) for key in ("train_loss", "test_loss"))
-        lines.append(f"| {runs.stage} | {train:.4f} | {test:.4f} |")
+        lines.append(f"| {runs.stage} | {len(runs)} | {train:.4f} | {test:.4f} |")
     return lines
 
 
@@ -98,8 +98,8 @@ def errors(results: list[Runs], picture: Path) -> list[str]:
     lines = [
         f"After its last epoch the network of the last stage gets {min(counts)} to {max(counts)} of {total:,} test"
         f" digits wrong, depending on the seed. {len(ever)} are wrong in at least one of the {len(runs)} seeds,"
-        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. Who"
-        f" knew which seed to ask of each digit would have {100 - 100 * len(always) / total:.2f} % right."
+        f" {len(always)} in all of them, and {alike} of these are taken for the same other digit by every seed. With"
+        f" the right seed chosen for each digit, {100 - 100 * len(always) / total:.2f} % would be right."
     ]
     if picture.exists():
         place = Path(os.path.relpath(picture, ROOT)).as_posix()

@@ -23,7 +23,10 @@ class DivergedError(RuntimeError):
 def train_epoch(
     model: nn.Module, loader: Loader, optimizer: Optimizer, scheduler: LRScheduler | None = None
 ) -> tuple[float, float]:
-    """One pass over `loader`: the mean loss, and the percentage right as the training sees it."""
+    """One pass over `loader`: the mean loss, and the percentage right as the training sees it.
+
+    `scheduler` is told of every batch, not of every epoch: it counts `epochs * len(loader)` steps.
+    """
     model.train()
     losses, correct, count = [], 0, 0
     for images, labels in loader:
@@ -65,6 +68,7 @@ def predict(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
 def refresh_norms(model: nn.Module, loader: Loader, batches: int = 50) -> None:
     """Take the running statistics of batch norm anew, from images as they are and the weights as they are now.
 
+    It reads so many `batches` of `loader`, from the first one on: 50 of 200 images in the notebooks, which is plenty.
     The ones that training leaves behind are of its last few batches, of weights that were still moving, and of images
     that augmentation had changed; no image that is evaluated is.
     """
@@ -107,7 +111,8 @@ def fit(
     """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
 
     `clean_loader` has the training images as they are. It is read after the first, every fifth and the last epoch:
-    it is as long as the training set, and after every epoch would make a run a good quarter longer.
+    it is as long as the training set, and after every epoch would make a run a good quarter longer. `scheduler` takes a
+    step a batch, as in `train_epoch`.
     """
     history = []
     for epoch in range(1, epochs + 1):

@@ -66,7 +66,8 @@ def verdict(system: System, runs: Runs) -> str:
         return f"takes {ENOUGH} seeds, {len(runs)} so far"
     stated, figure = (mean(system.last_five), end) if system.last_five else (system.best, best)
     low, high = reach([figure(run) for run in runs])
-    return "yes" if low <= stated <= high else "no, it was higher" if stated > high else "no, it was lower"
+    words = "yes" if low <= stated <= high else "no, published higher" if stated > high else "no, published lower"
+    return f"{words} ({low:.2f} to {high:.2f})"
 
 
 def reach(figures: list[float]) -> tuple[float, float]:

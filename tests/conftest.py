@@ -170,15 +170,21 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return runs.RECORDED
 
 
+def network_of(stage: str, dropout: float = 0.02) -> nn.Module:
+    """The network that stands in a notebook of the series or the appendix."""
+    path = next((ROOT / "notebooks").rglob(f"{stage}.ipynb"))
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = next("".join(cell["source"]) for cell in cells if cell["id"] == "net")
+    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool}
+    exec(code, names)
+    return names["Net"](*([dropout] if "dropout: float" in code else []))
+
+
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     """The network of the last stage, from its own cell, with the recorded weights, or fresh ones where none are."""
-    notebook = json.loads((ROOT / "notebooks" / f"{notebooks.SERIES[-1]}.ipynb").read_text(encoding="utf-8"))
-    code = next("".join(cell["source"]) for cell in notebook["cells"] if cell["id"] == "net")
-    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.05}
-    exec(code, names)
     torch.manual_seed(0)
-    net = names["Net"]()
+    net = network_of(notebooks.SERIES[-1])
     paths = sorted((ROOT / "outputs" / "weights" / notebooks.SERIES[-1]).glob("*.json"))
     if paths:
         return restore(net, read_layers(paths[0]))

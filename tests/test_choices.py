@@ -1,6 +1,5 @@
 """The runs behind the choices are of the networks and settings that the notebooks have."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -8,26 +7,17 @@ from statistics import stdev
 
 import pytest
 import torch
-from conftest import make_run
+from conftest import make_run, network_of
 from torch import nn
 
 from common import choices, recipes
 from common.batches import Augment
-from common.blocks import GlobalAveragePool, conv_block
 from common.cli import parameters_of
 from common.intervals import T
 from common.runs import write_metrics
 from common.train import DivergedError
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-
-
-def network_of(stage: str) -> nn.Module:
-    """The network that stands in a notebook."""
-    cells = json.loads(next(NOTEBOOKS.rglob(f"{stage}.ipynb")).read_text(encoding="utf-8"))["cells"]
-    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.02}
-    exec("".join(next(cell["source"] for cell in cells if cell["id"] == "net")), names)
-    return names["Net"]()
 
 
 @pytest.mark.parametrize(
@@ -96,6 +86,14 @@ def test_no_answer_is_shown_to_be_better_than_the_one_taken(question):
                 *(stdev(runs.ends) / len(runs) ** 0.5 for runs in (taken, other))
             )
             assert other.last_five - taken.last_five <= margin, other.stage
+
+
+def test_questions_without_runs_to_compare_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(choices, "FOLDER", tmp_path)
+    (line,) = choices.unanswered()[1:]
+    assert all(f"{question.text.lower()} ({question.stage})" in line for question in recipes.QUESTIONS)
+    monkeypatch.setattr(choices, "QUESTIONS", [])
+    assert choices.unanswered() == []
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not():

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import network_of
 from torch import nn
 
 from common import REPOSITORY, choices, notebooks, runs, summary
-from common.blocks import GlobalAveragePool, conv_block
+from common.blocks import GlobalAveragePool
 from common.cli import parameters_of
 from common.execution import cleaned
 from common.receptive_field import receptive_field_table
@@ -31,13 +32,6 @@ def cells(path: Path) -> dict[str, dict]:
 
 def source(stage: str, cell: str) -> str:
     return "".join(cells(ROOT / "notebooks" / f"{stage}.ipynb")[cell]["source"])
-
-
-def network(stage: str) -> nn.Module:
-    """The network of a stage, from its own cell."""
-    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool, "dropout": 0.05}
-    exec(source(stage, "net"), names)
-    return names["Net"]()
 
 
 def test_the_series_is_these_six():
@@ -128,12 +122,12 @@ def test_neighbours_differ_in_few_lines_of_what_shapes_a_run(before, after):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_network_has_fewer_than_8000_parameters(stage):
-    assert sum(weight.numel() for weight in network(stage).parameters()) < 8_000
+    assert sum(weight.numel() for weight in network_of(stage).parameters()) < 8_000
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_comments_in_a_network_are_its_receptive_fields(stage):
-    rows = receptive_field_table(network(stage))
+    rows = receptive_field_table(network_of(stage))
     fields = [int(number) for number in re.findall(r"field (\d+)", source(stage, "net"))]
     # A pooled block is one line and two rows: its comment gives the field behind the pooling.
     told = [row.r_out for i, row in enumerate(rows) if not (i + 1 < len(rows) and rows[i + 1].operation == "MaxPool2d")]
@@ -143,7 +137,7 @@ def test_the_comments_in_a_network_are_its_receptive_fields(stage):
 
 
 def test_batch_norm_dropout_and_fc_come_in_with_their_stages():
-    kinds = [{type(module) for module in network(stage).modules()} for stage in STAGES]
+    kinds = [{type(module) for module in network_of(stage).modules()} for stage in STAGES]
     for kind, first in ((nn.BatchNorm2d, 1), (nn.Dropout, 2), (nn.Linear, 3)):
         assert [kind in found for found in kinds] == [stage >= first for stage in range(6)]
 
@@ -171,7 +165,7 @@ def test_a_seed_gives_both_heads_the_same_first_weights():
     networks = []
     for stage in ("03_dropout", "04_gap_fc"):
         torch.manual_seed(0)
-        networks.append(network(stage).eval())
+        networks.append(network_of(stage).eval())
     images = torch.randn(8, 1, 28, 28)
     torch.testing.assert_close(*(net(images) for net in networks))
 
@@ -228,7 +222,7 @@ def test_recorded_runs_are_whole_and_on_mnist(stage):
         assert [row["epoch"] for row in run["history"]] == list(range(1, 16))
         assert all(row["test_accuracy"] == row["test_correct"] / 100 for row in run["history"])
         assert len(run["wrong"]) == 10_000 - run["history"][-1]["test_correct"]
-        assert run["parameters"] == sum(weight.numel() for weight in network(stage).parameters())
+        assert run["parameters"] == sum(weight.numel() for weight in network_of(stage).parameters())
         asked = parameters_of(ROOT / "notebooks" / f"{stage}.ipynb")
         asked["shift_x"] = asked["shift_y"] = asked.get("shift")
         assert run["hyperparameters"].items() <= asked.items()

@@ -1,5 +1,6 @@
 """The published systems: their networks and what was written of them, their runs, and the page that judges them."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def test_d2_is_d1_and_two_weights_a_channel_so_both_cannot_have_13160():
 @pytest.mark.parametrize("name", ["A-pad0", "A-pad1"])
 def test_the_fields_of_a_are_not_those_of_its_table(name):
     assert published.PUBLISHED_FIELDS["A"] != fields(name) == (3, 5, 6, 6, 10, 14, 18, 22)
-    assert f"grows to {listed(published.PUBLISHED_FIELDS['A'])}. **So is:** {listed(fields(name))}." in PAGE_TEXT
+    assert f"grows to {listed(published.PUBLISHED_FIELDS['A'])}. **In fact:** {listed(fields(name))}." in PAGE_TEXT
 
 
 @pytest.mark.parametrize("name", ["C1", "C2"])
@@ -262,9 +263,9 @@ def seeds(*accuracies: float, **other) -> Runs:
     [
         (seeds(), "not run yet"),
         (seeds(99.0, 99.1), "takes 3 seeds, 2 so far"),
-        (seeds(99.0, 99.05, 99.1), "yes"),
-        (seeds(98.0, 98.05, 98.1), "no, it was higher"),
-        (seeds(99.5, 99.55, 99.6), "no, it was lower"),
+        (seeds(99.0, 99.05, 99.1), "yes (98.80 to 99.30)"),
+        (seeds(98.0, 98.05, 98.1), "no, published higher (97.80 to 98.30)"),
+        (seeds(99.5, 99.55, 99.6), "no, published lower (99.30 to 99.80)"),
         (seeds(99.0, dataset="rendered digits"), "not applicable (rendered digits)"),
     ],
 )
@@ -279,7 +280,7 @@ def test_the_reach_of_three_seeds_is_students_for_one_more():
 
 def test_where_only_a_best_epoch_was_published_it_is_held_against_our_best():
     runs = [make_run(*[98.0] * 14, 99.2 + seed / 100, *[98.0] * 5, seed=seed) for seed in range(3)]
-    assert verdicts.verdict(SYSTEMS["D1"], Runs("D1", runs)) == "yes"
+    assert verdicts.verdict(SYSTEMS["D1"], Runs("D1", runs)) == "yes (99.16 to 99.26)"
 
 
 def test_a_is_held_against_what_it_says_of_the_target():
@@ -338,6 +339,14 @@ def test_the_figure_has_everything_on_it(monkeypatch):
 
 def test_points_of_one_count_lie_side_by_side():
     assert landscape.spread([5, 7, 5]) == [5 - landscape.WIDTH / 2, 7, 5 + landscape.WIDTH / 2]
+
+
+def test_names_in_a_column_keep_their_order_and_the_room_they_take():
+    heights = [100.0, 99.0, 98.0, 50.0]
+    places = landscape.stacked(heights)
+    assert places == sorted(places, reverse=True)
+    assert all(high - low >= landscape.ROOM for high, low in itertools.pairwise(places))
+    assert sum(places) == pytest.approx(sum(heights)) and landscape.stacked([7.0]) == [7.0]
 
 
 def test_a_folder_that_is_not_the_recorded_one_gets_a_table_of_its_own(tmp_path, monkeypatch):

@@ -137,7 +137,17 @@ def test_several_seeds_are_told_by_mean_deviation_minimum_and_how_many_hold_the_
         "- Over 3 seeds: mean of the last five 99.400 ± 0.100 %, lowest epoch 99.10 %,"
         " 99.4 % held in 5 of 5 by 2 of 3." in text
     )
-    assert "seeds:" not in make_block(runs[0], tmp_path)
+    assert " seeds" not in make_block(runs[0], tmp_path).replace("| seeds |", "")
+
+
+def test_of_several_seeds_the_target_is_met_by_so_many_and_figures_are_said_to_be_means(tmp_path):
+    runs = Runs("x", [make_run(*[accuracy] * 5, seed=seed) for seed, accuracy in enumerate((99.1, 98.9, 99.0))])
+    text = make_block(runs[0], tmp_path, runs=runs)
+    assert "means over all 3 seeds" in text
+    assert (
+        "- Target: met by 2 of 3 seeds (lowest epoch 98.90 %);"
+        " by this one met (lowest of the last five 99.10 %, asked 99.00 %)." in text
+    )
 
 
 def test_a_claim_that_the_run_bears_out_is_a_sentence(tmp_path):

@@ -51,12 +51,21 @@ def test_the_words_follow_the_interval():
     ]
 
 
+def test_what_sets_apart_two_forms_of_one_function_is_called_chance():
+    results = [
+        Runs(stage, [shifted(points, seed=seed, stage=stage) for seed in range(3)])
+        for stage, points in (("03_dropout", 0.1), ("04_gap_fc", 0.0), ("05_augmentation", 0.2))
+    ]
+    head, tail = tables.steps(results)[2:]
+    assert head.endswith("| set apart by chance, as both are one function |") and tail.endswith("| better |")
+
+
 def test_digits_that_every_seed_gets_wrong_are_counted(tmp_path):
     runs = Runs("06", [make_run(seed=seed, wrong=[1, 2, 3 + seed], taken_for=[5, 6 + seed, 7]) for seed in (0, 1)])
     text = tables.errors([runs], tmp_path / "none.png")[0]
     assert "3 to 3 of 10,000" in text
     assert "4 are wrong in at least one of the 2 seeds, 2 in all of them, and 1 of these" in text
-    assert "would have 99.98 % right" in text and "Look at" not in text
+    assert "99.98 % would be right" in text and "Look at" not in text
 
 
 def test_figures_are_means_over_seeds():
