@@ -129,11 +129,11 @@ def verdict(run: dict, runs: Runs, goal: float) -> str:
         return f"not applicable ({run['dataset']})"
     if len(run["history"]) < 5:
         return f"not applicable (it takes five epochs, this run has {len(run['history'])})"
-    low = min(last_five(run))
-    this = f"{'met' if holds(run, goal) else 'missed'} (lowest of the last five {low:.2f} %, asked {goal:.2f} %)"
+    figures = f"(lowest of the last five {min(last_five(run)):.2f} %, asked {goal:.2f} %)"
     if len(runs) == 1:
-        return this
-    return f"met by {runs.held(goal)} of {len(runs)} seeds (lowest epoch {runs.lowest:.2f} %); by this one {this}"
+        return f"{'met' if holds(run, goal) else 'missed'} {figures}"
+    seeds = f"met by {runs.held(goal)} of {len(runs)} seeds (lowest epoch {runs.lowest:.2f} %)"
+    return f"{seeds}, {'and' if holds(run, goal) else 'not'} by this one {figures}"
 
 
 def spread(runs: Runs) -> str:

@@ -28,7 +28,10 @@ def test_the_pairs_were_trained_to_the_same_figures(stage, seed):
 
 def test_the_worth_of_fresh_statistics_is_that_of_the_pairs():
     gains = [end(fresh) - end(left) for left, fresh in (both(*pair) for pair in PAIRS)]
-    assert f"higher by {mean(gains):.3f} points" in WORDS and f"range from {min(gains):+.3f} to {max(gains):+.3f}." in WORDS
+    assert (
+        f"higher by {mean(gains):.3f} points" in WORDS
+        and f"range from {min(gains):+.3f} to {max(gains):+.3f}." in WORDS
+    )
 
 
 def test_every_folder_is_told_of_and_no_other():

@@ -145,9 +145,10 @@ def test_of_several_seeds_the_target_is_met_by_so_many_and_figures_are_said_to_b
     text = make_block(runs[0], tmp_path, runs=runs)
     assert "means over all 3 seeds" in text
     assert (
-        "- Target: met by 2 of 3 seeds (lowest epoch 98.90 %);"
-        " by this one met (lowest of the last five 99.10 %, asked 99.00 %)." in text
+        "- Target: met by 2 of 3 seeds (lowest epoch 98.90 %),"
+        " and by this one (lowest of the last five 99.10 %, asked 99.00 %)." in text
     )
+    assert ", not by this one (lowest of the last five 98.90 %" in make_block(runs[1], tmp_path, runs=runs)
 
 
 def test_a_claim_that_the_run_bears_out_is_a_sentence(tmp_path):
