@@ -325,6 +325,19 @@ def test_epochs_at_the_target_are_counted_in_the_first_fifteen():
     ]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (99.2, 99.4, "at most 0 from 0.02 and 15 from 0.2: that speaks for 0.2"),
+        (99.4, 99.2, "at most 15 from 0.02 and 0 from 0.2: that speaks for 0.02"),
+        (99.4, 99.4, "at most 15 from 0.02 and 15 from 0.2: that tells neither from the other"),
+        (99.2, 99.2, "at most 0 from 0.02 and 0 from 0.2: that tells neither from the other"),
+    ],
+)
+def test_a_rate_is_spoken_for_where_it_alone_has_as_many_epochs_at_the_target(low, high, words):
+    assert words in verdicts.rates(nothing() | {"D5-0.02": seeds(low, 99.1), "D5-0.2": seeds(high, 99.1)})[-1]
+
+
 def test_the_figure_has_everything_on_it(monkeypatch):
     monkeypatch.setattr(systems, "load_runs", lambda folder, stage: seeds(99.4))
     monkeypatch.setattr(systems.smaller, "read_runs", lambda folder: seeds(99.5))
