@@ -84,7 +84,7 @@ class InMemory(datasets.MNIST):
 
 def conventional_training(names: dict[str, Any]) -> tuple[nn.Module, torch.optim.Optimizer]:
     """The same net and optimizer as PyTorch makes them by default."""
-    net = names["Net"]()
+    net = names["Net"](names["dropout"])
     return net, torch.optim.SGD(net.parameters(), names["learning_rate"], momentum=0.9, nesterov=True)
 
 
