@@ -25,7 +25,6 @@ from common.tables import plus_minus
 from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
-SEEDS = (0, 1)
 HEAD = "| | parameters | seeds | last five, % | lowest | swing | loss | clean train, % |"
 
 
@@ -66,14 +65,14 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD as the notebooks have it, or with orthogonal steps."""
     if recipe.kernels:
         return muon(net, recipe.learning_rate, recipe.kernels)
-    decay = recipe.weight_decay
-    return torch.optim.SGD(net.parameters(), recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=True)
+    decay, fused = recipe.weight_decay, recipe.fused
+    return torch.optim.SGD(net.parameters(), recipe.learning_rate, 0.9, weight_decay=decay, nesterov=True, fused=fused)
 
 
 def planned() -> list[tuple[Recipe, int]]:
-    """All runs that the questions ask for, each once."""
-    recipes = dict.fromkeys(recipe for question in QUESTIONS for recipe in question.answers.values())
-    return [(recipe, seed) for seed in SEEDS for recipe in recipes]
+    """All runs that the questions ask for, each once; the first seed of every recipe comes first."""
+    asked = [(recipe, seed) for each in QUESTIONS for recipe in each.answers.values() for seed in each.seeds]
+    return sorted(dict.fromkeys(asked), key=lambda run: run[1])
 
 
 def is_missing(recipe: Recipe, seed: int) -> bool:

@@ -164,8 +164,7 @@ def tried(monkeypatch, tmp_path):
     return asked
 
 
-def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path, monkeypatch):
-    monkeypatch.setattr(choices, "SEEDS", (0, 1))
+def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path):
     text = choices.answer(jobs=1)
     assert "| **low** | 10 | 2 | 99.050 ± 0.071 | 99.00 | 0.00 | 0.0300 | 99.50 |" in text
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
