@@ -17,6 +17,7 @@ from torch import nn
 from common.batches import Batches
 from common.data import load_digits
 from common.files import write_whole
+from common.intervals import in_words, step
 from common.muon import muon
 from common.recipes import HEIGHTS, QUESTIONS, Question, Recipe, network
 from common.runs import RECORDED, Runs, end, load_runs, metrics_path, read_run, write_metrics
@@ -25,6 +26,7 @@ from common.tables import plus_minus
 from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
+ENOUGH = 4  # seeds in common: with fewer, the interval is wider than any difference in these tables
 HEAD = "| | parameters | seeds | last five, % | lowest | swing | loss | clean train, % |"
 
 
@@ -144,7 +146,20 @@ def answered(question: Question) -> list[str]:
     """The table of a question: what was tried, the answer taken in bold; none where there is nothing to compare."""
     found = tried(question.stage, question.text)
     rows = [row(f"**{name}**" if name == question.taken else name, runs) for name, runs in found.items() if runs]
-    return [HEAD, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows] if len(rows) > 1 else []
+    if len(rows) < 2:
+        return []
+    return [HEAD, "|---|---:|---:|---:|---:|---:|---:|---:|", *rows, *differences(found, question.taken)]
+
+
+def differences(found: dict[str, Runs], taken: str) -> list[str]:
+    """What the others have on the answer taken, where there are seeds enough in common to say more than the table."""
+    before, lines = found.get(taken, []), []
+    for name, runs in found.items():
+        common = {run["seed"] for run in runs} & {run["seed"] for run in before}
+        if name != taken and len(common) >= ENOUGH:
+            words = in_words(*step(before, runs))
+            lines += ["", f"*{name}* less **{taken}**, paired by {len(common)} seeds: {words}."]
+    return lines
 
 
 def of_stage(stage: str) -> str:

@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
-from common import REPOSITORY, summary, tables
+from common import REPOSITORY, smaller, summary, tables
 from common.batches import MEAN, STD
 from common.changes import code_changes
 from common.files import write_whole
@@ -45,7 +45,7 @@ def write_report(folder: Path) -> None:
 
 def make_report(folder: Path, results: list[Runs]) -> dict[str, str | bytes]:
     """The files of the report, by their names."""
-    notebooks = {runs.stage: nbformat.read(folder / f"{runs.stage}.ipynb", as_version=4) for runs in results}
+    notebooks = {stage: nbformat.read(executed(folder, stage), as_version=4) for stage in told_of(folder)}
     figures: Figures = {}
     for stage, notebook in notebooks.items():
         take_figures(stage, notebook, figures)
@@ -55,9 +55,24 @@ def make_report(folder: Path, results: list[Runs]) -> dict[str, str | bytes]:
         network = {"mean": MEAN, "std": STD, "layers": read_layers(weights[0])}
         report["weights.js"] = f"const NETWORK = {json.dumps(network)};\n"
         report["digit.js"] = (SITE / "digit.js").read_text(encoding="utf-8")
-    report["index.html"] = index_page(folder, results, list(notebooks.values()), bool(weights))
+    report["index.html"] = index_page(folder, results, [notebooks[runs.stage] for runs in results], bool(weights))
     report["style.css"] = code_colours() + (SITE / "style.css").read_text(encoding="utf-8")
     return report | {name: picture for picture, name in figures.items()}
+
+
+def told_of(folder: Path) -> list[str]:
+    """What has a page: the stages, and the smaller network where it stands beside them."""
+    return [*SERIES, *([smaller.STAGE] if executed(folder, smaller.STAGE).exists() else [])]
+
+
+def executed(folder: Path, stage: str) -> Path:
+    """Where the executed copy of a stage is, or that of the smaller network."""
+    return folder / smaller.FOLDER.name / f"{stage}.ipynb" if stage == smaller.STAGE else folder / f"{stage}.ipynb"
+
+
+def title(stage: str) -> str:
+    """What a page is called."""
+    return "A smaller network" if stage == smaller.STAGE else tables.title(stage)
 
 
 def take_figures(stage: str, notebook: nbformat.NotebookNode, figures: Figures) -> None:
@@ -77,11 +92,13 @@ def stage_page(stage: str, notebook: nbformat.NotebookNode, folder: Path) -> str
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     body, _ = exporter.from_notebook_node(notebook)
+    source = ROOT / smaller.NOTEBOOK if stage == smaller.STAGE else NOTEBOOKS / f"{stage}.ipynb"
+    address = f"blob/main/{source.relative_to(ROOT).as_posix()}"
     links = {
-        f"{REPOSITORY}/blob/main/notebooks/{stage}.ipynb": "This notebook in the repository",
-        f"{tables.COLAB}/blob/main/notebooks/{stage}.ipynb": "Open it in Colab",
+        f"{REPOSITORY}/{address}": "This notebook in the repository",
+        f"{tables.COLAB}/{address}": "Open it in Colab",
     }
-    return page(f"{stage}.html", tables.title(stage), relink(body, NOTEBOOKS, folder), links)
+    return page(f"{stage}.html", title(stage), relink(body, source.parent, folder), links, told_of(folder))
 
 
 def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.NotebookNode], weights: bool) -> str:
@@ -101,8 +118,9 @@ def index_page(folder: Path, results: list[Runs], notebooks: list[nbformat.Noteb
         name = section.partition("\n")[0]
         if name not in PRACTICE:
             body += [as_html(f"## {section}", ROOT, folder), additions.pop(name, "")]
-    title = start.strip().partition("\n")[0].removeprefix("# ")
-    return page("index.html", title, "\n".join([*body, *additions.values()]), {REPOSITORY: "The repository"})
+    name = start.strip().partition("\n")[0].removeprefix("# ")
+    body += additions.values()
+    return page("index.html", name, "\n".join(body), {REPOSITORY: "The repository"}, told_of(folder))
 
 
 def as_html(text: str, base: Path, folder: Path) -> str:
@@ -131,7 +149,7 @@ def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:
     parts = ["<h2>The six changes, in code</h2>"]
     parts.append("<p>Parameters, data, network and training, as one notebook has them and the next.</p>")
     for stage, (before, after) in zip(stages[1:], pairwise(notebooks), strict=True):
-        parts.append(f'<h3><a href="{stage}.html">{html.escape(tables.title(stage))}</a></h3>')
+        parts.append(f'<h3><a href="{stage}.html">{html.escape(title(stage))}</a></h3>')
         parts.append(f'<pre class="diff" tabindex="0"><code>{code_changes(before, after)}</code></pre>')
     return "\n".join(parts)
 
@@ -146,15 +164,15 @@ def pictures(notebook: nbformat.NotebookNode) -> str:
     )
 
 
-def page(here: str, title: str, body: str, links: dict[str, str]) -> str:
+def page(here: str, name: str, body: str, links: dict[str, str], stages: list[str]) -> str:
     """A page with the navigation that all have."""
-    pages = {"index.html": "Overview"} | {f"{stage}.html": tables.title(stage) for stage in SERIES}
+    pages = {"index.html": "Overview"} | {f"{stage}.html": title(stage) for stage in stages}
     # What is wider than a phone is moved by itself, by keyboard as well.
     body = body.replace("<table", '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table')
     body = re.sub(r"<pre(?=>)", '<pre tabindex="0"', body.replace("</table>", "</table></div>"))
     body = re.sub(r'<img[^>]*?src="([^"]*)"[^>]*>', r'<a class="figure" href="\1">\g<0></a>', body, flags=re.S)
     template = Environment(loader=FileSystemLoader(SITE), keep_trailing_newline=True).get_template("page.html.j2")
-    return template.render(here=here, title=title, body=body, pages=pages, links=links)
+    return template.render(here=here, title=name, body=body, pages=pages, links=links)
 
 
 def relink(text: str, base: Path, folder: Path) -> str:
@@ -163,9 +181,9 @@ def relink(text: str, base: Path, folder: Path) -> str:
     def point(match: re.Match) -> str:
         attribute, address = match.groups()
         target = Path(address)
-        if re.match(r"[a-z]+:|#", address) or (attribute == "src" and base == NOTEBOOKS):
+        if re.match(r"[a-z]+:|#", address) or (attribute == "src" and base.is_relative_to(NOTEBOOKS)):
             return match[0]
-        if target.suffix == ".ipynb" and target.stem in SERIES:
+        if target.suffix == ".ipynb" and target.stem in told_of(folder):
             return f'{attribute}="{target.stem}.html"'
         return f'{attribute}="{Path(os.path.relpath(base / target, folder / "html")).as_posix()}"'
 

@@ -197,6 +197,7 @@ PADDINGS = {
     "first and third block": (1, 3),
     "first, second and third block": (1, 2, 3),
 }
+ROUNDING = "What makes steps faster and rounds otherwise"
 QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
     Question(
@@ -372,7 +373,7 @@ QUESTIONS = [
     Question("06_lr_scheduler", "Weight decay", vary(LAST, "weight_decay", (0.0, 0.0005)), "0.0"),
     Question(
         "06_lr_scheduler",
-        "What makes steps faster and rounds otherwise",
+        ROUNDING,
         {
             "channels last, SGD fused": LAST,
             "as PyTorch has it, neither": replace(LAST, channels_last=False, fused=False),

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-from common import InputError, notebooks, plots, smaller, speed, tables
+from common import InputError, choices, notebooks, plots, smaller, speed, tables
 from common.data import CACHE, load_digits
 from common.files import write_whole
 from common.mnist import is_at_hand
 from common.notebooks import SERIES, read_notebook, render_block
+from common.recipes import QUESTIONS, ROUNDING
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
 
 ALWAYS_WRONG = "always-wrong.png"
@@ -105,8 +106,17 @@ def readme_parts(folder: Path, results: list[Runs]) -> dict[str, list[str]]:
         "field": field_table(folder / f"{results[-1].stage}.ipynb"),
         "loss": tables.loss(results),
         "errors": tables.errors(results, folder / "figures" / ALWAYS_WRONG),
-        "speed": speed.section(folder / "benchmark.json"),
+        "speed": [*speed.section(folder / "benchmark.json"), *rounding()],
     }
+
+
+def rounding() -> list[str]:
+    """What the speed-ups that change the last digits of a run do to its accuracy."""
+    question = next(question for question in QUESTIONS if question.text == ROUNDING)
+    lines = choices.differences(choices.tried(question.stage, question.text), question.taken)
+    if lines:
+        lines = ["", "Two of the speed-ups round otherwise. On images held out of the training set:", *lines]
+    return lines
 
 
 def fill(path: Path, parts: dict[str, list[str]], writer: str = "run_all.sh") -> None:

@@ -27,7 +27,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 QUIET += " --disable-component-update --disable-sync"
 PATIENCE = 240_000  # milliseconds: browsers are slow on busy machines
-PAGES = ["index", *notebooks.SERIES]
+PAGES = ["index", *notebooks.SERIES, "smaller_network"]
 
 
 @pytest.fixture(scope="module")

@@ -172,6 +172,17 @@ def test_a_table_has_what_was_run_and_nothing_is_run_twice(tried, tmp_path):
     assert len(tried) == 4
 
 
+@pytest.mark.parametrize("seeds", [3, 4])
+def test_a_difference_has_an_interval_where_four_seeds_are_in_common(tried, monkeypatch, tmp_path, seeds):
+    low, high = choices.QUESTIONS[0].answers.values()
+    for seed in range(4):
+        write_metrics(tmp_path, make_run(99.0, stage=low.key, seed=seed, parameters=10, clean=99.5))
+    for seed, gain in enumerate([0.1, 0.2, 0.3, 0.4][:seeds]):
+        write_metrics(tmp_path, make_run(99.0 + gain, stage=high.key, seed=seed, parameters=10, clean=99.5))
+    line = "*high* less **low**, paired by 4 seeds: +0.250 points, 95 % interval +0.045 to +0.455: better."
+    assert (line in choices.tables()) == (seeds == 4)
+
+
 def test_an_answer_that_nothing_can_be_compared_with_has_no_table(tried):
     low, high = choices.QUESTIONS[0].answers.values()
     choices.attempt(low, 0)

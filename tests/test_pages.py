@@ -14,7 +14,7 @@ from common.changes import code_changes
 from common.runs import write_metrics
 
 ROOT = runs.ROOT
-PAGES = ["index.html", *(f"{stage}.html" for stage in notebooks.SERIES)]
+PAGES = [f"{name}.html" for name in ("index", *notebooks.SERIES, "smaller_network")]
 
 
 class Reader(HTMLParser):
@@ -123,6 +123,13 @@ def test_files_of_an_older_report_go(folder):
         (folder / "html" / name).touch()
     pages.write_report(folder)
     assert not (folder / "html" / "07_old.html").exists() and not (folder / "html" / "figures" / "old.png").exists()
+
+
+def test_without_the_smaller_network_no_page_leads_to_one(folder):
+    shutil.rmtree(folder / "smaller")
+    report = pages.make_report(folder, summary.read_results(folder))
+    assert "smaller_network.html" not in report
+    assert not any('href="smaller_network.html"' in report[name] for name in report if name.endswith(".html"))
 
 
 def test_a_part_of_the_series_has_no_report(tmp_path, recorded):
