@@ -199,7 +199,7 @@ PADDINGS = {
 }
 ROUNDING = "What makes steps faster and rounds otherwise"
 QUESTIONS = [
-    Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.02, 0.05, 0.1)), "0.02"),
+    Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.01, 0.02, 0.05, 0.1)), "0.02"),
     Question(
         "01_skeleton",
         "Widths, unpadded, in the last stage but for dropout and with the statistics that training leaves",
