@@ -319,6 +319,8 @@ QUESTIONS = [
         "Schedule",
         {
             "constant, 0.02": CONSTANT,
+            "constant, 0.2": replace(LAST, schedule="constant"),
+            "settle 0.7, from 0.02": replace(LAST, learning_rate=0.02),
             **{f"{name}, from 0.2": replace(LAST, schedule=name) for name in list(HEIGHTS)[1:]},
         },
         "settle 0.7, from 0.2",
