@@ -341,6 +341,9 @@ QUESTIONS = [
             "8 8 10 12 12 14": ORTHOGONAL,
             "8 8 8 10 10 12": replace(ORTHOGONAL, widths=(8, 8, 8, 10, 10, 12)),
             "8 8 8 10 10 12, plain SGD": replace(SMALL, widths=(8, 8, 8, 10, 10, 12)),
+            "8 8 15 15 15 15, the last three with one convolution": replace(
+                ORTHOGONAL, widths=(8, 8, 15, 15, 15, 15), shared=(5, 6)
+            ),
             "6 6 8 8 8 10": replace(ORTHOGONAL, widths=(6, 6, 8, 8, 8, 10)),
         },
         "8 8 10 12 13 15",
