@@ -324,6 +324,7 @@ QUESTIONS = [
             **{f"{name}, from 0.2": replace(LAST, schedule=name) for name in list(HEIGHTS)[1:]},
         },
         "settle 0.7, from 0.2",
+        seeds=range(4),
     ),
     Question(
         "smaller_network",
