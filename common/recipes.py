@@ -113,6 +113,7 @@ class Recipe:
     fresh_norms: bool = True  # whether batch norm's statistics are taken anew before each evaluation
     kernels: float = 0.0  # the rate of the kernels' orthogonal steps; 0 is plain SGD, at `learning_rate` like the rest
     fused: bool = True  # whether SGD takes its step in one kernel for all weights, which rounds otherwise
+    he: bool = False  # whether convolutions start from He's weights, which keep the scale of what passes a ReLU
 
     @property
     def key(self) -> str:
@@ -137,7 +138,19 @@ def network(recipe: Recipe) -> nn.Sequential:
             block[0] = blocks[-1][0]
         blocks.append(activated(block, recipe.activation))
         channels, side = width, (side - 2 + 2 * padding) // (1 + pools)
-    return nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
+    net = nn.Sequential(*blocks, *HEADS[recipe.head](channels, side))
+    if recipe.he:
+        start_as_he(net)
+    return net
+
+
+def start_as_he(net: nn.Module) -> None:
+    """Give the convolutions He's weights, and no bias to start with."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def separated(channels: int, width: int, padding: int, block: nn.Sequential) -> nn.Sequential:
@@ -200,6 +213,16 @@ PADDINGS = {
 ROUNDING = "What makes steps faster and rounds otherwise"
 QUESTIONS = [
     Question("01_skeleton", "Learning rate", vary(BARE, "learning_rate", (0.01, 0.02, 0.05, 0.1)), "0.02"),
+    Question(
+        "01_skeleton",
+        "First weights of the convolutions",
+        {
+            "PyTorch's": BARE,
+            "He's": replace(BARE, he=True),
+            "He's, rate 0.05": replace(BARE, he=True, learning_rate=0.05),
+        },
+        "PyTorch's",
+    ),
     Question(
         "01_skeleton",
         "Widths, unpadded, in the last stage but for dropout and with the statistics that training leaves",
@@ -376,6 +399,7 @@ QUESTIONS = [
     ),
     Question("06_lr_scheduler", "Highest rate", vary(LAST, "learning_rate", (0.1, 0.2, 0.4)), "0.2"),
     Question("06_lr_scheduler", "Batch size", vary(LAST, "batch_size", (32, 64, 128)), "64"),
+    Question("06_lr_scheduler", "Dropout", vary(LAST, "dropout", (0.0, 0.02)), "0.02", seeds=range(4)),
     Question("06_lr_scheduler", "Weight decay", vary(LAST, "weight_decay", (0.0, 0.0005)), "0.0"),
     Question(
         "06_lr_scheduler",
