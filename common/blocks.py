@@ -24,7 +24,7 @@ def conv_block(
 ) -> nn.Sequential:
     """Convolution, then (each if asked for) 2×2 max-pooling, batch norm, ReLU and dropout."""
     layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, padding=padding, bias=not norm)]
-    if pool:  # before norm and ReLU: max and ReLU commute, and they then have a quarter of the pixels to do
+    if pool:  # before norm and ReLU, which then have a quarter of the pixels to do
         layers.append(nn.MaxPool2d(2))
     if norm:  # its shift replaces the bias of the convolution
         layers.append(nn.BatchNorm2d(channels_out))

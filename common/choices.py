@@ -26,7 +26,7 @@ from common.tables import plus_minus
 from common.train import DivergedError, fit
 
 FOLDER = RECORDED / "choices"
-ENOUGH = 4  # seeds in common: with fewer, the interval is wider than any difference in these tables
+ENOUGH = 4  # seeds in common: with fewer, an interval is so wide that it seldom says anything
 HEAD = "| | parameters | seeds | last five, % | lowest | swing | loss | clean train, % |"
 
 
@@ -121,9 +121,11 @@ def tables() -> str:
         f" {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes the"
         " others and brings these tables up to date.",
         "",
-        "*Last five* is the mean accuracy of the last five epochs, ± standard deviation over the seeds; *lowest* and"
-        " *loss* are of the same epochs, *swing* is from the lowest to the highest of them. In bold is what the series"
-        " has. Where another row is higher, these seeds can't tell the two apart.",
+        "*Last five* is the mean accuracy of the last five epochs, ± standard deviation over the seeds; *lowest* is the"
+        " lowest of these epochs in any seed, so it falls with the number of seeds; *swing*, from the lowest to the"
+        " highest of a run's five, and their *loss* are means over the seeds. In bold is what the series has. Where"
+        " another row is higher, these seeds don't show it to be better; one or two seeds don't rank rows that are"
+        " close.",
         "",
         "Widths are the channels of the six blocks. *Padded* without a number means the first and the third of them;"
         " *separable* blocks see each channel alone, then mix them; blocks *with one convolution* share its weights;"

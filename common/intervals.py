@@ -28,12 +28,20 @@ def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tu
 
 def interval(before: Runs, after: Runs) -> tuple[float, float]:
     """The ends of the 95 % interval on `step`, where there are seeds enough for one."""
-    _, low, high = step(before, after)
-    if not before:
-        raise MissingRun(before.stage)
-    if not math.isfinite(low):
+    return against([before], after)[1:]
+
+
+def against(befores: list[Runs], after: Runs) -> tuple[float, float, float]:
+    """What `after` has on the mean of others, paired by seed, with its 95 % interval where seeds allow one."""
+    for before in befores:
+        if not before:
+            raise MissingRun(before.stage)
+    earlier = [{run["seed"]: end(run) for run in before} for before in befores]
+    common = [run for run in after if all(run["seed"] in ends for ends in earlier)]
+    found = of_mean([end(run) - mean(ends[run["seed"]] for ends in earlier) for run in common])
+    if not math.isfinite(found[1]):
         raise TooFewSeeds
-    return low, high
+    return found
 
 
 def verdict(low: float, high: float, stage: str = "") -> str:

@@ -6,14 +6,16 @@ from pathlib import Path
 from statistics import stdev
 
 from common.choices import tried
-from common.intervals import in_words, interval, step
+from common.intervals import against, in_words, interval, step
 from common.runs import MNIST, ROOT, TARGET, MissingRun, Runs, comparable, holds, last_five, stages, write_metrics
 
 __all__ = [
+    "against",
     "block",
     "comparable",
     "describe",
     "held_out",
+    "in_words",
     "interval",
     "output_folder",
     "tried",

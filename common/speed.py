@@ -19,9 +19,15 @@ class Row:
     bar: float | None = None
     at_least: bool = False  # else at most
 
-    def is_met(self, median: float) -> bool:
-        """Whether a figure passes the bar."""
-        return self.bar is None or (median >= self.bar if self.at_least else median <= self.bar)
+    def verdict(self, found: dict) -> str:
+        """Whether the median passes the bar, and every round does."""
+        if not self.passes(found["median"]):
+            return "**not met**"
+        return "met" if all(map(self.passes, found["rounds"])) else "met by the median, not by every round"
+
+    def passes(self, figure: float) -> bool:
+        """Whether a figure is on the right side of the bar."""
+        return figure >= self.bar if self.at_least else figure <= self.bar
 
 
 ROWS = (
@@ -55,7 +61,7 @@ def table(record: dict) -> list[str]:
         bar, verdict = "", ""
         if row.bar is not None:
             bar = f"at {'least' if row.at_least else 'most'} {row.form.format(row.bar)}"
-            verdict = "met" if row.is_met(found["median"]) else "**not met**"
+            verdict = row.verdict(found)
         figure = row.form.format(found["median"])
         lines.append(f"| {row.words} | {figure} | {low} to {high} | {len(found['rounds'])} | {bar} | {verdict} |")
     return [*lines, "", f"On {record['machine']}, with {record['dataset']}."]

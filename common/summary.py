@@ -1,5 +1,6 @@
 """What a folder of runs says as a whole: tables, figures, and the words of its notebooks and README."""
 
+import math
 import re
 from pathlib import Path
 
@@ -81,11 +82,20 @@ def overview(results: list[Runs], recorded: bool = False) -> str:
             "![Test accuracy by epoch, a panel a stage](figures/curves.png)",
             "",
             *([*smaller.told(results[-1], "../"), ""] if recorded else []),
-            "A figure of several seeds is their mean ± standard deviation. *Clean* train accuracy is measured in eval"
-            " mode, on the images as they are. One JSON file a run: `metrics/<stage>/seed-<k>.json`.",
+            "A figure of several seeds is their mean ± standard deviation. The intervals tell what other seeds would do"
+            f" on these images, not what other images would: of {results[-1].last_five:.2f} % on"
+            f" {run['images']['test']:,} images, the standard error is {sampling_error(results[-1]):.2f} points from"
+            " that alone. *Clean* train accuracy is measured in eval mode, on the images as they are. One JSON file a"
+            " run: `metrics/<stage>/seed-<k>.json`.",
             "",
         ]
     )
+
+
+def sampling_error(runs: Runs) -> float:
+    """How far the accuracy on so few images may lie from that on all there could be: a standard error, in points."""
+    wrong = 1 - runs.last_five / 100
+    return 100 * math.sqrt(wrong * (1 - wrong) / runs[0]["images"]["test"])
 
 
 def not_applicable(run: dict) -> str:

@@ -110,9 +110,9 @@ def fit(
 ) -> list[dict]:
     """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
 
-    `clean_loader` has the training images as they are. It is read after the first, every fifth and the last epoch:
-    it is as long as the training set, and after every epoch would make a run a good quarter longer. `scheduler` takes a
-    step a batch, as in `train_epoch`.
+    `clean_loader` has the training images as they are. All of it is read after the first, every fifth and the last
+    epoch: it is as long as the training set, and after every epoch would make a run a good quarter longer. For batch
+    norm, its first batches are read after every epoch. `scheduler` takes a step a batch, as in `train_epoch`.
     """
     history = []
     for epoch in range(1, epochs + 1):

@@ -21,7 +21,10 @@ def table(head: str, rows: list[list[str]]) -> list[str]:
 
 def verdicts(results: dict[str, Runs], ours: dict[str, Runs] | None = None) -> list[str]:
     """A row a system: what was published, what came of it here, and whether they agree; below them `ours`, by name."""
-    head = "system | parameters, published | here | best, published | here | last five, published | here | reproduced"
+    head = (
+        "system | parameters, published | parameters, here | best, published | best, here | last five, published"
+        " | last five, here | reproduced"
+    )
     rows = [verdict_row(name, SYSTEMS[name], runs) for name, runs in results.items()]
     for name, runs in (ours or {}).items():
         rows.append([name, "–", f"{runs.parameters:,}", "–", told(runs, best), "–", told(runs, end), "–"])

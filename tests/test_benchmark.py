@@ -155,6 +155,12 @@ def test_a_bar_is_met_or_not_and_the_table_says_so():
     assert lines[-1] == "On 2 cores, with MNIST."
 
 
+def test_a_bar_that_one_round_misses_is_not_simply_met():
+    record = make_record(ratio_conventional=3.5)
+    record["measured"]["ratio_conventional"]["rounds"] = [3.5, 2.9, 3.6]
+    assert any("| met by the median, not by every round |" in line for line in speed.table(record))
+
+
 def test_the_figure_has_a_bar_a_form():
     axes = speed.rates(make_record()).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["conventional alone", "ours alone"]

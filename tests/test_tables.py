@@ -7,7 +7,7 @@ import pytest
 from conftest import make_run
 
 from common import intervals, tables
-from common.runs import Runs
+from common.runs import MissingRun, Runs, TooFewSeeds
 
 
 def shifted(points: float, **other) -> dict:
@@ -85,3 +85,17 @@ def test_a_difference_is_told_with_its_interval_or_why_there_is_none():
     assert intervals.in_words(0.1, 0.05, 0.15) == "+0.100 points, 95 % interval +0.050 to +0.150: better"
     assert "two seeds" in intervals.in_words(0.1, -math.inf, math.inf)
     assert intervals.in_words(math.nan, math.nan, math.nan) == "no seed in common"
+
+
+def test_a_gain_on_several_stages_is_one_on_their_mean_seed_by_seed():
+    def stage(name, *ends):
+        return Runs(name, [make_run(end, stage=name, seed=seed) for seed, end in enumerate(ends)])
+
+    third, fourth, after = stage("03", 99.0, 99.2), stage("04", 98.8, 99.0, 50.0), stage("05", 99.2, 99.3, 99.4)
+    found = intervals.against([third, fourth], after)
+    assert found == pytest.approx(intervals.of_mean([0.3, 0.2]))
+    assert intervals.against([third], after)[1:] == pytest.approx(intervals.interval(third, after))
+    with pytest.raises(MissingRun, match="02"):
+        intervals.against([third, Runs("02", [])], after)
+    with pytest.raises(TooFewSeeds):
+        intervals.against([third, stage("04", 99.0)], after)
