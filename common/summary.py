@@ -70,7 +70,7 @@ def overview(results: list[Runs], recorded: bool = False) -> str:
             f"# Results on {run['dataset']}",
             "",
             f"{run['epochs']} epochs on {run['images']['train']:,} images, accuracy on {run['images']['test']:,}"
-            f" ({words}). Run on {run['device']}; {versions}. "
+            f" ({words}). Run on {run['device']}; {versions}. Training took {span(results)} seconds a run. "
             + (f"The target is {TARGET} % in each of the last five epochs." if real else not_applicable(run)),
             "",
             *tables.evidence(results),
@@ -90,6 +90,12 @@ def overview(results: list[Runs], recorded: bool = False) -> str:
             "",
         ]
     )
+
+
+def span(results: list[Runs]) -> str:
+    """The seconds that the quickest run and the slowest one trained."""
+    seconds = [round(sum(row["seconds"] for row in run["history"])) for runs in results for run in runs]
+    return " to ".join(map(str, sorted({min(seconds), max(seconds)})))
 
 
 def sampling_error(runs: Runs) -> float:

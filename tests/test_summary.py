@@ -26,6 +26,20 @@ def test_a_folder_of_runs_gets_its_table_and_figures(folder):
     assert {path.name for path in (folder / "figures").iterdir()} == {"spread.png", "curves.png"}
 
 
+def test_it_is_told_how_long_a_run_took_and_what_so_few_images_can_tell(folder):
+    run = make_run(*HOLDING, stage="01_skeleton", seed=2)
+    run["history"][0]["seconds"] = 7.0
+    write_metrics(folder, run)
+    summary.summarise(folder)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Training took 12 to 17 seconds a run." in text
+    images = run["images"]["test"]
+    assert (
+        f"of 99.44 % on {images:,} images, the standard error is {100 * (0.99436 * 0.00564 / images) ** 0.5:.2f} points"
+        in text
+    )
+
+
 def test_shorter_runs_do_not_mix_with_longer_ones(folder):
     write_metrics(folder, make_run(50.0, stage="02_batchnorm", seed=7))
     assert [len(runs) for runs in summary.read_results(folder)] == [2, 2]
