@@ -67,7 +67,7 @@ def test_the_smaller_networks_can_not_be_told_apart():
     gain, low, high = step(narrow, wide)
     assert f"{wide.parameters:,} parameters" in WORDS
     assert f"{gain:+.3f} points on `muon-5534` (95 %: {low:+.3f} to {high:+.3f})" in WORDS
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "does it with [fewer than 6,000]" in readme and wide.holding == len(wide) == 10 and wide.parameters < 6_000
     assert "nine held, and the two can't be told apart" in readme and narrow.holding == 9 and low < 0 < high
 
