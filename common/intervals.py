@@ -1,7 +1,6 @@
 """Differences between two sets of runs, with the interval that several seeds allow."""
 
 import math
-from collections.abc import Callable
 from statistics import mean, stdev
 
 from common.runs import MissingRun, Runs, TooFewSeeds, end
@@ -20,10 +19,16 @@ def of_mean(figures: list[float]) -> tuple[float, float, float]:
     return middle, middle - margin, middle + margin
 
 
-def step(before: Runs, after: Runs, figure: Callable[[dict], float] = end) -> tuple[float, float, float]:
+def gains(befores: list[Runs], after: Runs) -> list[float]:
+    """What each run of `after` has, in its last five epochs, on the mean of the others' runs of its seed."""
+    ends = [{run["seed"]: end(run) for run in before} for before in befores]
+    common = [run for run in after if all(run["seed"] in earlier for earlier in ends)]
+    return [end(run) - mean(earlier[run["seed"]] for earlier in ends) for run in common]
+
+
+def step(before: Runs, after: Runs) -> tuple[float, float, float]:
     """The mean difference, paired by seed, with its 95 % interval (infinite for a single seed)."""
-    earlier = {run["seed"]: figure(run) for run in before}
-    return of_mean([figure(run) - earlier[run["seed"]] for run in after if run["seed"] in earlier])
+    return of_mean(gains([before], after))
 
 
 def interval(before: Runs, after: Runs) -> tuple[float, float]:
@@ -32,13 +37,11 @@ def interval(before: Runs, after: Runs) -> tuple[float, float]:
 
 
 def against(befores: list[Runs], after: Runs) -> tuple[float, float, float]:
-    """What `after` has on the mean of others, paired by seed, with its 95 % interval where seeds allow one."""
+    """The same as `step` on the mean of others, where all of them have runs, and seeds enough for an interval."""
     for before in befores:
         if not before:
             raise MissingRun(before.stage)
-    earlier = [{run["seed"]: end(run) for run in before} for before in befores]
-    common = [run for run in after if all(run["seed"] in ends for ends in earlier)]
-    found = of_mean([end(run) - mean(ends[run["seed"]] for ends in earlier) for run in common])
+    found = of_mean(gains(befores, after))
     if not math.isfinite(found[1]):
         raise TooFewSeeds
     return found

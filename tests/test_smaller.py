@@ -13,7 +13,7 @@ from common import InputError, chain, choices, notebooks, smaller
 from common.cli import parameters_of, read_options
 from common.intervals import interval
 from common.receptive_field import receptive_field_table
-from common.runs import RECORDED, ROOT, Runs, load_runs
+from common.runs import RECORDED, ROOT, Runs, load_runs, read_run
 
 NOTEBOOK = ROOT / smaller.NOTEBOOK
 LAST = ROOT / "notebooks" / "06_lr_scheduler.ipynb"
@@ -147,6 +147,13 @@ def test_what_four_seeds_show_of_optimizer_and_size_is_what_the_readme_says():
     words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert "four seeds don't show that plain SGD would do worse." in words
     assert "4,166 came to 99.392 ± 0.022 %" in words and smaller.fewer() in words
+
+
+def test_no_run_on_the_test_set_has_so_few_parameters():
+    places = [*RECORDED.glob("metrics/*/*.json"), *RECORDED.glob("smaller/metrics/*/*.json")]
+    places += (RECORDED / "earlier").rglob("*.json")
+    assert len(places) > 70
+    assert min(read_run(place)["parameters"] for place in places) > smaller.LIMIT
 
 
 def test_nothing_is_said_of_sizes_that_were_not_tried(monkeypatch, tmp_path):
