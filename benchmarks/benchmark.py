@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks import measures
-from benchmarks.measures import SMALL, STAGES, Bench, Figures, Sizes
+from benchmarks.measures import SMALL, STAGES, TRICKS, Bench, Figures, Sizes
 from benchmarks.processes import Worker
 from common import speed
 from common.canvas import save
@@ -68,11 +68,16 @@ def ratios(rates: Figures, flops: float) -> Figures:
     """Ours over the conventional forms and over the arithmetic, round by round."""
     best = rates[max(CONVENTIONAL, key=lambda form: median(rates[form]))]
     by_stage = [divided(rates[f"ours {stage}"], best) for stage in STAGES]
+
+    def over_arithmetic(form: str) -> list[float]:
+        return [rate / flops for rate in divided(rates["matrix product"], rates[form])]
+
     return {
         "ratio_conventional": min(by_stage, key=median),
         "ratio_conventional_alone": divided(rates["ours alone"], rates["conventional alone"]),
         "ratio_conventional_pair": divided(rates[f"ours {STAGES[-1]}"], rates["conventional, two side by side"]),
-        "ratio_floor": [rate / flops for rate in divided(rates["matrix product"], rates["ours as recorded"])],
+        "ratio_floor": over_arithmetic("ours as recorded"),
+        **{f"ratio_floor_{name(form)}": over_arithmetic(f"ours {form}") for form in TRICKS if f"ours {form}" in rates},
     }
 
 
@@ -83,7 +88,12 @@ def divided(above: list[float], below: list[float]) -> list[float]:
 
 def prefixed(prefix: str, figures: Figures) -> Figures:
     """The figures by longer names."""
-    return {f"{prefix}_{name.removeprefix('in the ').replace(' ', '_')}": found for name, found in figures.items()}
+    return {f"{prefix}_{name(form)}": found for form, found in figures.items()}
+
+
+def name(form: str) -> str:
+    """What the record calls a form."""
+    return form.removeprefix("in the ").removeprefix("in ").replace(" ", "_")
 
 
 def describe(dataset: str, figures: Figures, rates: Figures) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The measurements: each one a figure a round, what is compared in turns within it."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from benchmarks.chain_cost import overhead, run_chain
 from benchmarks.processes import Worker, busy_neighbour, rate, together
 
 STAGES = "05_augmentation", "06_lr_scheduler"  # those with augmentation
+TRICKS = "compiled", "in bfloat16", "in batches of 256"  # that the series does without
 Figures = dict[str, list[float]]  # a figure a round, by name
 
 
@@ -15,13 +17,14 @@ Figures = dict[str, list[float]]  # a figure a round, by name
 class Sizes:
     """How much is measured."""
 
-    rounds: int = 4
+    rounds: int = 6
     images: int = 12_000  # of a pass
     products: int = 60  # of two matrices
+    tricks: tuple[str, ...] = TRICKS
     short_rounds: int = 3
     few_images: int = 4000  # of the smallest run that larger ones are held against
     many_epochs: int = 10
-    chain_rounds: int = 2
+    chain_rounds: int = 3
     chain: tuple[str, ...] = ("--epochs", "3")
     seeds: tuple[int, ...] = (2, 4)
     seeds_chain: tuple[str, ...] = ("--stages", "6", "--epochs", "1", "-p", "images", "1000")
@@ -31,6 +34,7 @@ SMALL = Sizes(
     rounds=1,
     images=128,
     products=1,
+    tricks=TRICKS[1:],  # compiling takes a minute
     short_rounds=1,
     few_images=64,
     many_epochs=3,
@@ -60,9 +64,11 @@ def throughput(bench: Bench) -> Figures:
         forms[name] = lambda: rate(together(workers, do, **task))
 
     for stage in STAGES:
-        add(f"ours {stage}", bench.ours, "ours", stage=stage, jitter=True)
-    add("ours alone", bench.ours[:1], "ours", jitter=True)
-    add("ours as recorded", bench.ours, "ours", jitter=False)
+        add(f"ours {stage}", bench.ours, "ours", stage=stage, form="with jitter")
+    add("ours alone", bench.ours[:1], "ours", form="with jitter")
+    for form in ("as recorded", *bench.sizes.tricks):
+        if form != "compiled" or can_compile():
+            add(f"ours {form}", bench.ours, "ours", form=form)
     add("conventional, 0 workers", bench.usual[:1], "conventional", num_workers=0)
     add("conventional, 2 workers", bench.usual[:1], "conventional", num_workers=2)
     add("conventional, 2 workers, one thread", bench.usual[:1], "conventional", num_workers=2, threads=1)
@@ -73,6 +79,11 @@ def throughput(bench: Bench) -> Figures:
     for form in forms.values():
         form()  # not counted: whatever is set up once is set up now
     return in_turns(forms, bench.sizes.rounds)
+
+
+def can_compile() -> bool:
+    """Whether there is a compiler, which `torch.compile` needs for what runs on a CPU."""
+    return any(map(shutil.which, ("g++", "clang++")))
 
 
 def in_turns(forms: dict[str, Callable[[], float]], rounds: int) -> Figures:
@@ -92,7 +103,7 @@ def flops(bench: Bench) -> float:
 
 def neighbour(bench: Bench) -> Figures:
     """How much slower training gets beside a process that spins: in the runner, and in a notebook run by hand."""
-    task = {"data": bench.data, "stage": STAGES[-1], "images": bench.sizes.images // 6, "jitter": False}
+    task = {"data": bench.data, "stage": STAGES[-1], "images": bench.sizes.images // 6, "form": "as recorded"}
 
     def beside(workers: list[Worker]) -> float:
         alone = rate(together(workers, "ours", **task))

@@ -22,10 +22,11 @@ MATRIX = 1024  # rows and columns of the product that the cores' speed is measur
 
 
 @cache
-def stage_of(data: str, stage: str, images: int, jitter: bool) -> dict[str, Any]:
+def stage_of(data: str, stage: str, images: int, form: str = "as recorded") -> dict[str, Any]:
     """A stage, set up and warm."""
-    changes = pipelines.JITTER if jitter else {}
-    names = pipelines.set_up(stage, data=data, device="cpu", images=images, **changes)
+    changes = pipelines.FORMS[form]
+    names = pipelines.set_up(stage, data=data, device="cpu", images=images, **changes.parameters)
+    names["net"] = changes.net(names["net"])
     pipelines.our_pass(names, pipelines.WARM_UP)
     return names
 
@@ -33,15 +34,15 @@ def stage_of(data: str, stage: str, images: int, jitter: bool) -> dict[str, Any]
 @cache
 def conventional_of(data: str, stage: str, images: int, num_workers: int) -> tuple:
     """The conventional side of a stage, set up and warm."""
-    names = stage_of(data, stage, images, True)
+    names = stage_of(data, stage, images, "with jitter")
     training = (*pipelines.conventional_training(names), pipelines.conventional_loader(names, num_workers))
     pipelines.conventional_pass(*training, pipelines.WARM_UP)
     return training
 
 
-def ours(data: str, stage: str, images: int, jitter: bool) -> dict:
+def ours(data: str, stage: str, images: int, form: str) -> dict:
     """One epoch of a stage."""
-    names = stage_of(data, stage, images, jitter)
+    names = stage_of(data, stage, images, form)
     return {"images": images, "seconds": seconds(lambda: pipelines.our_pass(names))}
 
 
@@ -60,7 +61,7 @@ def matrix_product(times: int) -> dict:
 
 def arithmetic(data: str, stage: str, images: int) -> dict:
     """How many multiplications and additions the net takes, forward and backward, for one image."""
-    names = stage_of(data, stage, images, False)
+    names = stage_of(data, stage, images)
     batch, labels = next(iter(names["train_loader"]))
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(names["net"](batch), labels).backward()
@@ -69,7 +70,7 @@ def arithmetic(data: str, stage: str, images: int) -> dict:
 
 def whole_fit(data: str, stage: str, images: int, epochs: int) -> dict:
     """Train for some epochs with all that the notebook measures; megabytes in use after each."""
-    names = stage_of(data, stage, images, False)
+    names = stage_of(data, stage, images)
     memory: list[float] = []
     test_loader = Watched(names["test_loader"], memory)
     loaders = names["train_loader"], test_loader, names["clean_loader"]

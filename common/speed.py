@@ -35,6 +35,9 @@ ROWS = (
     Row("ratio_conventional_alone", "the same, one process of one thread each", "{:.2f}×"),
     Row("ratio_conventional_pair", "the same, two such processes side by side each", "{:.2f}×"),
     Row("ratio_floor", "time of a training step over that of its bare arithmetic", "{:.2f}×", 3),
+    Row("ratio_floor_compiled", "the same, the network compiled by `torch.compile`", "{:.2f}×"),
+    Row("ratio_floor_bfloat16", "the same, products in 16 bits", "{:.2f}×"),
+    Row("ratio_floor_batches_of_256", "the same, in batches of 256 images", "{:.2f}×"),
     Row("chain_overhead", "what a chain of 15 epochs adds to its training", "{:.1%}", 0.15),
     Row("growth_epochs", "time grows with this power of the epochs", "{:.2f}", 1.05),
     Row("growth_images", "… of the images", "{:.2f}", 1.05),
@@ -56,6 +59,8 @@ def table(record: dict) -> list[str]:
     """A line a figure: median, lowest and highest round, bar."""
     lines = ["| | median | lowest to highest | rounds | bar | |", "|---|---:|---:|---:|---|---|"]
     for row in ROWS:
+        if row.name not in record["measured"]:  # where there is no compiler, nothing is compiled
+            continue
         found = record["measured"][row.name]
         low, high = (row.form.format(end) for end in found["spread"])
         bar, verdict = "", ""

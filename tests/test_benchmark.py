@@ -90,6 +90,7 @@ def test_the_arithmetic_is_that_of_the_layers(names):
 def test_ours_is_held_against_the_better_form_round_by_round():
     rates = {f"ours {stage}": [60.0, 80.0] for stage in measures.STAGES}
     rates |= {f"ours {measures.STAGES[0]}": [50.0, 60.0], "ours alone": [30.0, 30.0], "ours as recorded": [1.0, 2.0]}
+    rates["ours in bfloat16"] = [2.0, 4.0]
     rates |= dict(zip(benchmark.CONVENTIONAL, ([9.0, 9.0], [10.0, 20.0], [1.0, 1.0]), strict=True))
     rates |= {"conventional alone": [10.0, 15.0], "conventional, two side by side": [20.0, 20.0]}
     ratios = benchmark.ratios(rates | {"matrix product": [100.0, 100.0]}, flops=10.0)
@@ -97,6 +98,29 @@ def test_ours_is_held_against_the_better_form_round_by_round():
     assert ratios["ratio_conventional_alone"] == [3.0, 2.0]
     assert ratios["ratio_conventional_pair"] == [3.0, 4.0]
     assert ratios["ratio_floor"] == [10.0, 5.0], "the speed that arithmetic allows over the one that is reached"
+    assert ratios["ratio_floor_bfloat16"] == [5.0, 2.5]
+    assert "ratio_floor_compiled" not in ratios, "where nothing could be compiled, nothing is said of it"
+
+
+def test_the_forms_that_are_off_differ_from_the_series_as_they_say():
+    def made(form: str) -> dict:
+        return worker.stage_of("rendered", measures.STAGES[-1], 96, form)
+
+    recorded, bfloat16, large = made("as recorded"), made("in bfloat16"), made("in batches of 256")
+    images = next(iter(recorded["train_loader"]))[0]
+    assert recorded["net"](images).dtype == torch.float32 and bfloat16["net"](images).dtype == torch.bfloat16
+    assert all(weight.dtype == torch.float32 for weight in bfloat16["net"].parameters())
+    assert (recorded["train_loader"].batch_size, large["train_loader"].batch_size) == (64, 256)
+    compiled = pipelines.FORMS["compiled"].net(recorded["net"])
+    assert compiled is not recorded["net"] and next(compiled.parameters()) is next(recorded["net"].parameters())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_is_compiled_where_there_is_no_compiler(there, monkeypatch):
+    monkeypatch.setattr(measures.shutil, "which", lambda name: name if there else None)
+    monkeypatch.setattr(measures, "together", lambda *given, **task: [{"images": 1, "flops": 1, "seconds": 1.0}])
+    rates = measures.throughput(measures.Bench([], [], "rendered", measures.Sizes()))
+    assert ("ours compiled" in rates) == there and "ours in bfloat16" in rates
 
 
 def test_the_speed_of_several_is_that_until_the_last_has_finished():
@@ -155,6 +179,13 @@ def test_a_bar_is_met_or_not_and_the_table_says_so():
     assert lines[-1] == "On 2 cores, with MNIST."
 
 
+def test_what_was_not_measured_has_no_line():
+    record = make_record()
+    whole = speed.table(record)
+    del record["measured"]["ratio_floor_compiled"]
+    assert len(speed.table(record)) == len(whole) - 1
+
+
 def test_a_bar_that_one_round_misses_is_not_simply_met():
     record = make_record(ratio_conventional=3.5)
     record["measured"]["ratio_conventional"]["rounds"] = [3.5, 2.9, 3.6]
@@ -210,7 +241,9 @@ def test_the_runner_takes_smoke_to_the_benchmark(smoke, series, monkeypatch, cap
 def test_the_whole_benchmark_works_in_small(tmp_path):
     path = benchmark.run(load_digits("rendered", images=1).name, tmp_path, smoke=True)
     record = json.loads(path.read_text())
-    assert list(record["measured"]) and set(record["measured"]) == {row.name for row in speed.ROWS}
+    assert list(record["measured"]) and set(record["measured"]) == {row.name for row in speed.ROWS} - {
+        "ratio_floor_compiled"
+    }
     for name, found in record["measured"].items():
         assert math.isfinite(found["median"]) and record[name] == found["median"]
         assert found["spread"] == [min(found["rounds"]), max(found["rounds"])]
