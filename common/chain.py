@@ -136,7 +136,8 @@ def prepare(options: Options) -> str:
         os.environ["MNIST_DIR"] = str(from_caller(os.environ["MNIST_DIR"]))
     if not options.scheduler:  # else it is for the workers to have
         runtime.choose_device(options.parameters.get("device", "auto"))
-    return data.prepare(options.parameters.get("data", "auto"))
+    # Choices are made on MNIST alone; the others take what there is.
+    return data.prepare("mnist" if options.task == "choices" else options.parameters.get("data", "auto"))
 
 
 def summarise(folder: Path) -> str:

@@ -29,6 +29,7 @@ OTHER_TASKS = {
     "choices": "instead: the runs on the validation split behind the choices, and their tables",
     "rewrite": "instead: bring all tables and texts up to the recorded runs, without training",
 }
+HEEDED = {"benchmark": {"smoke", "data"}, "choices": {"jobs"}, "rewrite": set()}  # options that go with these
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ def refuse_together(read: argparse.Namespace) -> None:
         raise InputError(f"--sweep and --{read.task} are two commands: give one of them")
     if read.sweep and (read.stages or read.seeds):
         raise InputError(f"stages and seeds of a sweep stand in its file: write them into {read.sweep}")
-    if read.scheduler and read.task not in ("series", *APPENDICES):
-        raise InputError(f"--{read.task} runs on this machine: leave --scheduler out")
     if read.scheduler and read.jobs:
         raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
+    given = {name for name, value in vars(read).items() if value} - {"task"}
+    if read.task in HEEDED and (idle := given - HEEDED[read.task]):
+        raise InputError(f"--{min(idle)} has no effect on --{read.task}: leave it out")
 
 
 class OneLineParser(argparse.ArgumentParser):

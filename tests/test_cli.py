@@ -95,6 +95,30 @@ def test_what_is_unknown_or_impossible_is_refused_in_one_line(two_stages, capsys
     assert not (two_stages.root / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "idle"),
+    [
+        ("--choices --stages 2", "stages"),
+        ("--choices --seeds 0", "seeds"),
+        ("--choices --data rendered", "data"),
+        ("--choices -p learning_rate 0.1", "parameter"),
+        ("--benchmark --epochs 1", "epochs"),
+        ("--benchmark --jobs 2", "jobs"),
+        ("--rewrite --smoke", "smoke"),
+        ("--rewrite --fresh", "fresh"),
+        ("--rewrite --out elsewhere", "out"),
+    ],
+)
+def test_an_option_without_effect_is_refused_and_not_passed_over(two_stages, arguments, idle):
+    with pytest.raises(InputError, match=f"^--{idle} has no effect on --[a-z]+: leave it out$"):
+        read(two_stages, *arguments.split())
+
+
+@pytest.mark.parametrize("arguments", ["--choices --jobs 2", "--benchmark --smoke --data rendered", "--rewrite"])
+def test_options_with_an_effect_are_taken(two_stages, arguments):
+    assert read(two_stages, *arguments.split()).task == arguments.split()[0].strip("-")
+
+
 def test_a_parameter_that_only_some_of_the_stages_have_names_one_without_it(two_stages):
     notebook = two_stages.root / "notebooks" / "02_second.ipynb"
     notebook.write_text(notebook.read_text().replace("nesterov", "amsgrad"))
