@@ -10,7 +10,7 @@ import torch
 from conftest import make_run, network_of
 from torch import nn
 
-from common import InputError, choices, data, recipes
+from common import InputError, chain, choices, data, recipes
 from common.batches import Augment
 from common.cli import parameters_of
 from common.intervals import T
@@ -209,10 +209,10 @@ def test_the_committed_tables_are_those_of_the_committed_runs():
     assert (choices.FOLDER / "README.md").read_text(encoding="utf-8") == choices.tables()
 
 
-def test_choices_are_not_made_on_the_stand_in(series, monkeypatch, capsys):
+def test_choices_are_not_made_on_the_stand_in(monkeypatch, capsys):
     def prepare(name: str) -> str:
         raise InputError(f"no {name}")
 
     monkeypatch.setattr(data, "prepare", prepare)
-    assert series.add("01_first").run("--choices") == 2
+    assert chain.main(["--choices"]) == 2
     assert capsys.readouterr() == ("", "run_all: no mnist\n")
