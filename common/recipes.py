@@ -397,6 +397,18 @@ QUESTIONS = [
         },
         "settle 0.7",
     ),
+    Question(
+        "06_lr_scheduler",
+        "Augmentation, under the schedule",
+        {
+            "none": replace(LAST, augment=Augment()),
+            "all four, mild": replace(LAST, augment=MILD),
+            "all four, medium": LAST,
+            "all four, strong": replace(LAST, augment=STRONG),
+        },
+        "all four, medium",
+        seeds=range(4),
+    ),
     Question("06_lr_scheduler", "Highest rate", vary(LAST, "learning_rate", (0.1, 0.2, 0.4)), "0.2"),
     Question("06_lr_scheduler", "Batch size", vary(LAST, "batch_size", (32, 64, 128)), "64"),
     Question("06_lr_scheduler", "Dropout", vary(LAST, "dropout", (0.0, 0.02)), "0.02", seeds=range(4)),
