@@ -110,7 +110,7 @@ class AccuracyLocator(Locator):
 def mark_target(axes: Axes, dataset: str) -> None:
     """Draw the line that the last epochs have to hold, where it applies."""
     if dataset == "MNIST":
-        axes.axhline(TARGET, color=GREEN, linestyle="-.", label=f"target, {TARGET} %")
+        axes.axhline(TARGET, color=GREEN, linestyle="-.", label=f"goal of the series, {TARGET} %")
 
 
 def legend_below(figure: Figure, columns: int = 5) -> None:

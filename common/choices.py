@@ -117,7 +117,7 @@ def tables() -> str:
         "# Choices",
         "",
         "Each is judged on 10,000 images held out of the training set, with 50,000 to train on: no figure here is of"
-        " the test set, though [some of those](../earlier/README.md) were known to whoever asked."
+        " the test set, though [some of those](../earlier/README.md) had been seen when this was asked."
         f" {len(there)} of the {len(planned())} runs that were planned are there; `./run_all.sh --choices` makes the"
         " others and brings these tables up to date.",
         "",
@@ -125,16 +125,16 @@ def tables() -> str:
         " lowest of these epochs in any seed, so it falls with the number of seeds; *swing*, from the lowest to the"
         " highest of a run's five, and their *loss* are means over the seeds. In bold is what the series has. Where"
         " another row is higher, these seeds don't show it to be better; one or two seeds don't rank rows that are"
-        " close.",
+        " close. Two answers are set against each other on the seeds that both have, where these are four or more; a"
+        " row may have others, too.",
         "",
-        "Widths are the channels of the six blocks. *Padded* without a number means the first and the third of them;"
-        " *separable* blocks see each channel alone, then mix them; blocks *with one convolution* share its weights;"
+        "Widths are the channels of the blocks. *Padded* without a number means the first and the third of them;"
         " *bent* images are distorted elastically. What was asked *in the last stage* was trained as stage 6 is.",
         *unanswered(),
     ]
     for question in QUESTIONS:
         if rows := answered(question):
-            lines += ["", f"## {question.stage}: {question.text}", "", *rows]
+            lines += ["", f"## {question.stage}: {question.text}", "", *noted(question), *rows]
     return "\n".join(lines) + "\n"
 
 
@@ -142,6 +142,11 @@ def unanswered() -> list[str]:
     """Which questions have no runs to compare: for these, the series has what was first thought of."""
     names = [f"{question.text.lower()} ({question.stage})" for question in QUESTIONS if not answered(question)]
     return ["", f"Not asked yet, so as first thought of: {', '.join(names)}."] if names else []
+
+
+def noted(question: Question) -> list[str]:
+    """What stands above the table of a question."""
+    return [question.note, ""] if question.note else []
 
 
 def answered(question: Question) -> list[str]:
@@ -160,14 +165,14 @@ def differences(found: dict[str, Runs], taken: str) -> list[str]:
         common = {run["seed"] for run in runs} & {run["seed"] for run in before}
         if name != taken and len(common) >= ENOUGH:
             words = in_words(*step(before, runs))
-            lines += ["", f"*{name}* less **{taken}**, paired by {len(common)} seeds: {words}."]
+            lines += ["", f"*{name}* against **{taken}**, on the {len(common)} seeds that both have: {words}."]
     return lines
 
 
 def of_stage(stage: str) -> str:
     """The tables that belong to a stage, for its notebook."""
     parts = [
-        [f"### {question.text}", "", *rows]
+        [f"### {question.text}", "", *noted(question), *rows]
         for question in QUESTIONS
         if question.stage == stage and not question.aside and (rows := answered(question))
     ]

@@ -63,7 +63,7 @@ def answers(images: Tensor, labels: Tensor, probabilities: Tensor, dataset: str)
     doubtful = right[confidence[right].argsort(stable=True)][: canvas.COLUMNS]
     shown = torch.cat([torch.arange(len(labels))[: 2 * canvas.COLUMNS], doubtful])
     captions = [f"{guesses[index]}\n{100 * confidence[index]:.1f} %" for index in shown]
-    title = "The first digits, and those it was least sure of and right: answer, confidence"
+    title = "The first digits; in the last row, those it was least sure of and right: answer, confidence"
     return canvas.draw_captioned(title, dataset, images[shown.to(images.device)], captions)
 
 

@@ -52,10 +52,11 @@ def choices_text(stage: str) -> str:
         [
             "## What was tried",
             "By runs on 50,000 training images, judged on the 10,000 others: no figure here is of the test set, though"
-            f" [some of those]({up}outputs/earlier/README.md) were known to whoever asked. Accuracy is the mean of the"
-            " last five epochs, ± standard deviation over the seeds; *lowest* is the lowest of them in any seed;"
+            f" [some of those]({up}outputs/earlier/README.md) had been seen when this was asked. Accuracy is the mean"
+            " of the last five epochs, ± standard deviation over the seeds; *lowest* is the lowest of them in any seed;"
             " *swing*, from the lowest to the highest of a run's five, and their *loss* are means over the seeds. In"
-            " bold what was taken; where another row is higher, these seeds don't show it to be better."
+            " bold what was taken; where another row is higher, these seeds don't show it to be better. Differences are"
+            " taken on the seeds that both have; a row may have more."
             f" [All choices]({up}outputs/choices/README.md)",
             found,
         ]

@@ -51,7 +51,7 @@ def curves(history: list[dict], dataset: str) -> Figure:
     canvas.label_accuracy(accuracy, "epoch")
     for axes, name in (loss, "loss"), (accuracy, "accuracy"):
         canvas.draw_series(axes, history, f"train_{name}", "train, running", canvas.SKY, "^--")
-        canvas.draw_series(axes, history, f"train_{name}_clean", "train, clean", canvas.BLUE, "s-")
+        canvas.draw_series(axes, history, f"train_{name}_clean", "train, clean", canvas.BLUE, "s")
         canvas.draw_series(axes, history, f"test_{name}", "test", canvas.VERMILION, "o-")
         if len(history) > LAST:
             end = len(history) + 0.5

@@ -109,17 +109,18 @@ def result(run: dict, runs: Runs, goal: float, before: Runs | None) -> list[str]
     """The figures of a run, and of all its seeds where there are several."""
     last = run["history"][-1]
     clean = last["train_accuracy_clean"]
-    kind = "Test" if run["split"] == "test" else "Validation"
+    kind = "test" if run["split"] == "test" else "validation"
+    five = "  ".join(f"{accuracy:.2f}" for accuracy in last_five(run))
     lines = [
         f"- Parameters: {run['parameters']:,}. Receptive field of the last convolution: {run['receptive_field']}"
         " pixels.",
-        f"- {kind} accuracy, last epochs: {'  '.join(f'{accuracy:.2f}' for accuracy in last_five(run))} %.",
-        f"- Train accuracy after the last epoch: {clean:.2f} % clean, {last['train_accuracy']:.2f} % running;"
-        f" clean train less {kind.lower()}: {clean - last['test_accuracy']:+.2f} points.",
+        f"- This run: {kind} accuracy in the last epochs {five} %.",
+        f"- This run: train accuracy after the last epoch {clean:.2f} % clean, {last['train_accuracy']:.2f} % running;"
+        f" clean train less {kind}: {clean - last['test_accuracy']:+.2f} points.",
         f"- Target: {verdict(run, runs, goal)}.",
     ]
     if len(runs) > 1:
-        lines.append(f"- Over {len(runs)} seeds: {spread(runs)}.")
+        lines.append(f"- All {len(runs)} seeds: {spread(runs)}.")
     if before:
         lines.append(f"- Against {before.stage}, paired by seed: {in_words(*step(before, runs), runs.stage)}.")
     return lines
@@ -147,8 +148,9 @@ def spread(runs: Runs) -> str:
 
 def comparison(folder: Path | str, run: dict) -> str:
     """A markdown table of the stages up to that of `run`, each the mean over its seeds."""
+    head = "seeds | parameters | last five, % | swing | train, clean, % | clean − test, last epoch"
     lines = [
-        f"| stage ({run['dataset']}) | seeds | parameters | last five, % | swing | train, clean, % | clean − test |",
+        f"| stage ({run['dataset']}) | {head} |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for runs in (comparable(folder, stage, run) for stage in stages(folder) if stage <= run["stage"]):

@@ -146,10 +146,10 @@ def fit(
 def line(row: dict) -> str:
     """An epoch in a line."""
     clean = row["train_accuracy_clean"]
+    clean = "" if clean is None else f"clean {clean:.2f} %"
     return (
         f"epoch {row['epoch']:2}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:.2f} %"
-        + f"  clean {'  –  ' if clean is None else f'{clean:.2f}'} %"
-        + f"  test {row['test_accuracy']:.2f} %  {row['seconds']:.1f} s"
+        f"  {clean:13}  test {row['test_accuracy']:.2f} %  {row['seconds']:.1f} s"
     )
 
 

@@ -179,7 +179,9 @@ def test_a_difference_has_an_interval_where_four_seeds_are_in_common(tried, monk
         write_metrics(tmp_path, make_run(99.0, stage=low.key, seed=seed, parameters=10, clean=99.5))
     for seed, gain in enumerate([0.1, 0.2, 0.3, 0.4][:seeds]):
         write_metrics(tmp_path, make_run(99.0 + gain, stage=high.key, seed=seed, parameters=10, clean=99.5))
-    line = "*high* less **low**, paired by 4 seeds: +0.250 points, 95 % interval +0.045 to +0.455: better."
+    line = (
+        "*high* against **low**, on the 4 seeds that both have: +0.250 points, 95 % interval +0.045 to +0.455: better."
+    )
     assert (line in choices.tables()) == (seeds == 4)
 
 

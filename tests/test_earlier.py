@@ -56,9 +56,11 @@ def test_ten_of_ten_seeds_and_nine_of_ten_before_can_not_be_told_apart():
     assert f"all of which hold {TARGET} %, have {gain:+.3f} points on the ten before" in WORDS and low < 0 < high
     assert f"(95 %: {low:+.3f} to {high:+.3f}): that all ten hold now" in WORDS
     assert runs.holding == len(runs) == len(before) == 10 and before.holding == 9
-    assert "nine of those held 99.4 %. So there may be some luck" in " ".join(
-        (ROOT / "README.md").read_text("utf-8").split()
-    )
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert "nine of those held 99.4 %. On held-out images" in readme
+    held_out = load_runs(choices.FOLDER, recipes.LAST.key)
+    assert "eight of ten seeds hold it. So there may be some luck" in readme
+    assert (held_out.holding, len(held_out)) == (8, 10)
 
 
 def test_the_smaller_networks_can_not_be_told_apart():

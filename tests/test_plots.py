@@ -90,7 +90,7 @@ def test_every_figure_of_the_stand_in_names_it_in_its_title(stand_in_figures):
 
 
 def test_the_target_is_drawn_on_mnist_alone(mnist_figures, stand_in_figures):
-    with_target = {name for name, figure in mnist_figures.items() if "target, 99.4 %" in legend(figure)}
+    with_target = {name for name, figure in mnist_figures.items() if "goal of the series, 99.4 %" in legend(figure)}
     assert with_target == {"curves", "stage_spread", "stage_curves"}
     assert not any("target" in label for figure in stand_in_figures.values() for label in legend(figure))
 
