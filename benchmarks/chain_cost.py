@@ -23,7 +23,11 @@ def run_chain(arguments: list[str], jobs: int) -> dict[str, Any]:
         started = time.perf_counter()
         chain = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
         # Of the chain and all that it started and waited for, the kernels among them.
-        _, status, usage = os.wait4(chain.pid, 0)
+        try:
+            _, status, usage = os.wait4(chain.pid, 0)
+        except BaseException:
+            chain.terminate()  # which it heeds, and ends its kernels
+            raise
         chain.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - started
         if chain.returncode:

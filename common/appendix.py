@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.cli import Options
 from common.execution import Task
-from common.plan import MNIST, TRAINING_IMAGES, changed, folder_name, short
+from common.plan import MNIST, TRAINING_IMAGES, changed, folder_name, seeds_in, short
 from common.published import SYSTEMS, System, find
 from common.runs import read_run
 
@@ -34,7 +34,6 @@ def plan_systems(options: Options, dataset: str, root: Path) -> list[SystemTask]
     systems = {wanted: find(wanted)} if wanted else SYSTEMS
     options = replace(options, parameters=asked)
     folder = options.out or root / "outputs" / place_of(options, dataset)
-    lowest = min([*options.seeds, *(int(path.stem[5:]) for path in folder.glob("*/seed-*.json"))])
     return [
         SystemTask(
             notebook=options.notebooks[0],
@@ -42,7 +41,7 @@ def plan_systems(options: Options, dataset: str, root: Path) -> list[SystemTask]
             parameters=asked | {"data": short(dataset), "system": name, "seed": seed},
             identity={"dataset": dataset, "parameters": length(system, asked), "recipe": asdict(system.recipe)},
             folder=folder,
-            keep_copy=seed == lowest,
+            keep_copy=seed == min({*options.seeds, *seeds_in(folder, name, below="")}),
             minutes=options.minutes,
         )
         for seed in options.seeds

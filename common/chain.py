@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run what the arguments ask for; the exit code."""
     try:
         options = read_options(arguments, root)
+        if os.environ.get("MNIST_DIR"):
+            os.environ["MNIST_DIR"] = str(from_caller(os.environ["MNIST_DIR"]))
         return (run_series if options.task in ("series", "sweep", *APPENDICES) else run_other)(options, root)
     except InputError as problem:
         print("run_all:", in_a_line(str(problem)), file=sys.stderr)
@@ -79,6 +81,8 @@ def run_series(options: Options, root: Path) -> int:
         failed = [outcome for outcome in run(todo, executor, kind.attempts) if outcome.error]
         if told := kind.summarise(tasks):
             print(f"\n{told}")
+        if (report := folder / "html" / "index.html").exists():
+            print(f"Report: {shown(report)}")
         for outcome in failed:
             print(f"run_all: {describe(outcome)}", file=sys.stderr)
         if is_full_series(options, dataset) and not failed:
@@ -95,7 +99,8 @@ def run_other(options: Options, root: Path) -> int:
 
     dataset = prepare(options)
     if options.task == "benchmark":
-        run_benchmark(dataset, SMOKE.items() <= options.parameters.items(), root / "outputs")
+        with sole_use(root / "outputs"):
+            run_benchmark(dataset, SMOKE.items() <= options.parameters.items(), root / "outputs")
         return 0
     with sole_use(choices.FOLDER):
         print(choices.answer(options.jobs or cores()))
@@ -132,8 +137,6 @@ def prepare(options: Options) -> str:
     """See to device and data before anything starts; the name of the data set."""
     from common import data, runtime  # here, since torch takes seconds that --help should not wait for
 
-    if os.environ.get("MNIST_DIR"):
-        os.environ["MNIST_DIR"] = str(from_caller(os.environ["MNIST_DIR"]))
     if not options.scheduler:  # else it is for the workers to have
         runtime.choose_device(options.parameters.get("device", "auto"))
     # Choices are made on MNIST alone; the others take what there is.
@@ -259,7 +262,7 @@ def clear(folder: Path) -> None:
     for workplace in folder.glob(".running/*-seed-*"):
         shutil.rmtree(workplace, ignore_errors=True)
     # In the places where a runner writes, and by names that only it gives: the folder may hold anything else.
-    for place in ("", ".done/", "failed/", "figures/", "metrics/*/", "metrics/*/*/"):
+    for place in ("", "*/", "metrics/*/", "metrics/*/*/", "weights/*/", "weights/*/*/", "executed/*/"):
         for part in folder.glob(f"{place}.*.[0-9]*{PART}"):
             part.unlink(missing_ok=True)
 

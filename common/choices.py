@@ -8,12 +8,15 @@ import contextlib
 import io
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
 
+import psutil
 import torch
 from torch import nn
 
+from common import InputError
 from common.batches import Batches
 from common.data import load_digits
 from common.files import write_whole
@@ -87,8 +90,16 @@ def answer(jobs: int) -> str:
     missing = [(recipe, seed) for recipe, seed in planned() if is_missing(recipe, seed)]
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started now
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
-        for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
-            future.result()
+        try:
+            for future in [executor.submit(attempt, recipe, seed) for recipe, seed in missing]:
+                future.result()
+        except BaseException as problem:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in psutil.Process().children(recursive=True):
+                process.kill()
+            if isinstance(problem, BrokenProcessPool):
+                raise InputError("a run's process ended early: the same command goes on") from None
+            raise
     return write_tables()
 
 
@@ -189,7 +200,3 @@ def row(name: str, runs: Runs) -> str:
     """An answer and how it came out."""
     figures = f"{plus_minus(runs.ends)} | {runs.lowest:.2f} | {runs.swing:.2f} | {runs.loss:.4f} | {runs.clean:.2f}"
     return f"| {name} | {runs.parameters:,} | {len(runs)} | {figures} |"
-
-
-if __name__ == "__main__":
-    print(answer(jobs=2))

@@ -104,6 +104,11 @@ def refuse_together(read: argparse.Namespace) -> None:
         raise InputError(f"--sweep and --{read.task} are two commands: give one of them")
     if read.sweep and (read.stages or read.seeds):
         raise InputError(f"stages and seeds of a sweep stand in its file: write them into {read.sweep}")
+    if read.task == "published" and read.fresh and not read.out:
+        raise InputError("--fresh would replace recorded runs one by one: give another folder with --out")
+    names = [name for name, _ in read.parameter]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"parameter {min(twice)} is given twice: give one value, or several in a --sweep file")
     if read.scheduler and read.jobs:
         raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
     given = {name for name, value in vars(read).items() if value} - {"task"}
@@ -128,8 +133,8 @@ def make_parser(stages: list[int]) -> argparse.ArgumentParser:
         "replaces the recorded results in outputs/; any other run has its own folder in outputs/scratch/.",
     )
     add = parser.add_argument
-    add("--stages", type=int, nargs="+", choices=stages, metavar="N", help="only these (all)")
-    add("--seeds", type=whole(0, 2**32 - 1), nargs="+", metavar="N", help="a run each (0)")
+    add("--stages", type=int, nargs="+", action="extend", choices=stages, metavar="N", help="only these (all)")
+    add("--seeds", type=whole(0, 2**32 - 1), nargs="+", action="extend", metavar="N", help="a run each (0)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=whole(1), metavar="N", help="of each run (15)")
     length.add_argument("--smoke", action="store_true", help="1 epoch on 2,000 images: does all of it work?")
@@ -143,8 +148,9 @@ def make_parser(stages: list[int]) -> argparse.ArgumentParser:
     add("--out", metavar="DIR", help="another folder for the results")
     add("--sweep", metavar="FILE", help="instead: every combination of stages, seeds and values that the file names")
     add("--scheduler", metavar="ADDRESS", help="run the notebooks on the workers of this Dask scheduler")
+    others = parser.add_mutually_exclusive_group()
     for task, words in OTHER_TASKS.items():
-        add(f"--{task}", action="store_const", const=task, default="series", dest="task", help=words)
+        others.add_argument(f"--{task}", action="store_const", const=task, default="series", dest="task", help=words)
     add("--fresh", action="store_true", help="run again what is there already")
     return parser
 

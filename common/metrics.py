@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 NOTEBOOKS_ONLY = ("receptive_field", "wrong")  # a run that chooses between recipes does without
+OPTIONAL = ("taken_for", "scales")  # the first runs had none, and of the stages only two measure scales
 NUMBERS = ("lr", "train_loss", "test_loss", "seconds")
 ACCURACIES = ("train_accuracy", "test_accuracy")
 
@@ -57,6 +58,11 @@ def is_history(history: Any) -> bool:
     )
 
 
+def is_scale(sizes: Any) -> bool:
+    """Whether these are sizes, a number a block."""
+    return isinstance(sizes, list) and len(sizes) > 0 and all(map(is_number, sizes))
+
+
 FORMS: dict[str, Callable[[Any], bool]] = {
     "stage": is_name,
     "seed": is_count,
@@ -72,6 +78,8 @@ FORMS: dict[str, Callable[[Any], bool]] = {
     "history": is_history,
     "receptive_field": is_count,
     "wrong": lambda of: isinstance(of, list) and all(map(is_count, of)),
+    "taken_for": lambda of: isinstance(of, list) and all(is_count(digit) and digit < 10 for digit in of),
+    "scales": lambda of: isinstance(of, dict) and all(is_scale(of.get(name)) for name in ("values", "gradients")),
 }
 
 
@@ -79,10 +87,26 @@ def complaint(run: Any) -> str:
     """What is wrong with the content of a metrics file, in a few words; "" if nothing is."""
     if not isinstance(run, dict):
         return "it is no table of names and values"
-    needed = [name for name in FORMS if name in run or name not in NOTEBOOKS_ONLY or is_of_notebook(run)]
-    for name in needed:
+    for name in (name for name in FORMS if name in run or is_needed(name, run)):
         if not FORMS[name](run.get(name)):
             return f"its {name} is " + ("not as it must be" if name in run else "missing")
+    return misfit(run)
+
+
+def is_needed(name: str, run: dict) -> bool:
+    """Whether a run can't do without an entry."""
+    return name not in OPTIONAL and (name not in NOTEBOOKS_ONLY or is_of_notebook(run))
+
+
+def misfit(run: dict) -> str:
+    """Which of a run's entries, each as it must be, do not fit together; "" if all do."""
+    wrong = run.get("wrong", [])
+    if run["epochs"] != len(run["history"]):
+        return "its epochs are not those of its history"
+    if any(place >= run["images"]["test"] for place in wrong):
+        return "its wrong digits are more than it was tested on"
+    if len(run.get("taken_for", wrong)) != len(wrong):
+        return "its wrong digits are not those that it took for others"
     return ""
 
 

@@ -33,6 +33,11 @@ def number(words: str, fits: Callable[[float], bool]) -> Rule:
     return Rule(lambda value: type(value) in (int, float) and fits(value), f"a number {words}")
 
 
+def one_of(*names: str) -> Rule:
+    """One of a few names."""
+    return Rule(lambda value: value in names, f"one of {', '.join(names)}")
+
+
 def is_folder(value: Any) -> bool:
     """Whether this names a folder that is there or can be made."""
     if not isinstance(value, str):
@@ -65,6 +70,9 @@ RULES = {
     "contrast": AMOUNT,
     "warmup": SHARE,
     "settle": SHARE,
+    "device": one_of("auto", "cpu", "cuda"),
+    "data": one_of("auto", "mnist", "rendered"),
+    "split": one_of("test", "validation"),
     "out": Rule(is_folder, 'the path of a folder, or "" for the scratch folder'),
 }
 

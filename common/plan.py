@@ -10,8 +10,8 @@ from typing import Any
 from common import InputError
 from common.cli import SMOKE, Options, parameters_of
 from common.execution import Task
+from common.runs import MNIST, lacks, size
 
-MNIST = "MNIST"
 TRAINING_IMAGES = {"test": 60_000, "validation": 50_000}
 # Modules that no run's numbers depend on; any other, a new one too, is part of a run's identity.
 WITHOUT_INFLUENCE = {
@@ -62,7 +62,10 @@ def plan(options: Options, dataset: str, root: Path) -> list[Task]:
     """All the work asked for: seed by seed, through the stages."""
     beside = "" if options.task == "series" else f"{options.task}-"
     folder = options.out or root / "outputs" / "scratch" / f"{beside}{folder_name(options, dataset)}"
-    lowest = min({*options.seeds, *seeds_in(folder)})
+
+    def lowest(stage: str) -> int:
+        return min({*options.seeds, *seeds_in(folder, stage)})
+
     return make_tasks(options, dataset, root, folder, lowest, [(Task, options.parameters)])
 
 
@@ -70,9 +73,14 @@ Setting = tuple[Callable[..., Task], dict[str, Any]]  # what makes its tasks, an
 
 
 def make_tasks(
-    options: Options, dataset: str, root: Path, folder: Path, kept: int | None, settings: list[Setting]
+    options: Options,
+    dataset: str,
+    root: Path,
+    folder: Path,
+    kept: Callable[[str], int | None],
+    settings: list[Setting],
 ) -> list[Task]:
-    """A task a seed, setting and stage; of the seed `kept`, executed copies are."""
+    """A task a seed, setting and stage; executed copies are kept of the seed that `kept` names for a stage."""
     shapes = {notebook: (parameters_of(notebook), source_digest(notebook, root)) for notebook in options.notebooks}
     # The data set is named, so that no run can fall back to another one than its neighbours.
     named = [(make, parameters | {"data": short(dataset)}) for make, parameters in settings]
@@ -83,7 +91,7 @@ def make_tasks(
             parameters=parameters | {"seed": seed},
             identity={"dataset": dataset, "parameters": defaults | parameters, "source": source, "seed": seed},
             folder=folder,
-            keep_copy=seed == kept,
+            keep_copy=seed == kept(notebook.stem),
             minutes=options.minutes,
         )
         for seed in options.seeds
@@ -108,7 +116,10 @@ def folder_name(options: Options, dataset: str) -> str:
         length = f"{epochs}-epochs" if epochs else "as-published"
     hidden = SMOKE if length == "smoke" else {"epochs"}
     others = [f"{name}-{value}" for name, value in sorted(values.items()) if name not in hidden]
-    return re.sub(r"[^\w.+-]", "_", "-".join([short(dataset), length, *others]))[:100]
+    name = "-".join([short(dataset), length, *others])
+    plain = re.sub(r"[^\w.+-]", "_", name)[:100]
+    # What a folder's name can't hold must tell it from others all the same.
+    return plain if plain == name else f"{plain[:88]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def short(dataset: str) -> str:
@@ -133,9 +144,10 @@ def source_digest(notebook: Path, root: Path) -> str:
     return hashlib.sha256("\0".join(code).encode()).hexdigest()
 
 
-def seeds_in(folder: Path) -> set[int]:
-    """The seeds that a folder of results has metrics of."""
-    found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in folder.glob("metrics/*/seed-*.json"))
+def seeds_in(folder: Path, stage: str = "*", below: str = "metrics/") -> set[int]:
+    """The seeds that a folder of results has metrics of, of one stage or of any."""
+    files = folder.glob(f"{below}{stage}/seed-*.json")
+    found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in files)
     return {int(name[1]) for name in found if name}
 
 
@@ -143,11 +155,11 @@ def refuse_smaller(task: Task) -> None:
     """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
     try:
         there = json.loads(task.metrics.read_text(encoding="utf-8"))
-        old = there["dataset"] == MNIST, there["epochs"], there["images"]["train"]
+        old = size(there)
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing there, or nothing of use
     asked = task.identity["parameters"]
     available = TRAINING_IMAGES[asked["split"]]
     new = task.identity["dataset"] == MNIST, asked["epochs"], min(asked["images"] or available, available)
-    if any(mine < theirs for mine, theirs in zip(new, old, strict=True)):
+    if lacks(new, old):
         raise InputError(f"{task.metrics} is of a bigger run: choose another folder with --out")

@@ -53,7 +53,7 @@ def plan_sweep(options: Options, dataset: str, root: Path) -> list[Point]:
     settings = [
         (partial(Point, setting=setting), options.parameters | setting) for setting in combinations(options.grid)
     ]
-    points = make_tasks(options, dataset, root, folder, kept, settings)
+    points = make_tasks(options, dataset, root, folder, lambda stage: kept, settings)
     if len({point.metrics for point in points}) < len(points):
         raise InputError(f"{options.sweep}: two of its values make the same file name: write them differently")
     if max(len(point.place) for point in points) > LONGEST:

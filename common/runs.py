@@ -137,6 +137,13 @@ def size(run: dict) -> tuple[bool, int, int]:
     return run["dataset"] == MNIST, run["epochs"], run["images"]["train"]
 
 
+def lacks(mine: tuple, theirs: tuple) -> bool:
+    """Whether a run of one size may not take the place of one of the other: on like data, it has less of something."""
+    if mine[0] != theirs[0]:
+        return mine[0] < theirs[0]
+    return any(one < other for one, other in zip(mine[1:], theirs[1:], strict=True))
+
+
 def metrics_path(folder: Path | str, stage: str, seed: int) -> Path:
     """Where the metrics file of a run lies."""
     if not is_name(stage):
@@ -147,7 +154,7 @@ def metrics_path(folder: Path | str, stage: str, seed: int) -> Path:
 def write_metrics(folder: Path | str, run: dict) -> Path:
     """Write a run's metrics file, whole or not at all, and never over one of a larger run."""
     path = metrics_path(folder, run["stage"], run["seed"])
-    if path.exists() and size(read_run(path)) > size(run):
+    if path.exists() and lacks(size(run), size(read_run(path))):
         raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
     write_whole(path, json.dumps(run, indent=1, allow_nan=False) + "\n")
     return path

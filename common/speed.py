@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from common import canvas
+from common import InputError, canvas
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,12 @@ NOTHING = ["No benchmark is recorded: `./run_all.sh --benchmark` makes one, on a
 
 def section(path: Path) -> list[str]:
     """The README's part on speed, from a record if there is one."""
-    return table(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else NOTHING
+    if not path.exists():
+        return NOTHING
+    try:
+        return table(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(f"{path} is no record of a benchmark: delete it, or measure anew by --benchmark") from None
 
 
 def table(record: dict) -> list[str]:

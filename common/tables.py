@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 
-from common import REPOSITORY
+from common import REPOSITORY, InputError
 from common.intervals import step, verdict
 from common.runs import MNIST, ROOT, TARGET, Runs
 
@@ -110,6 +110,8 @@ def errors(results: list[Runs], picture: Path) -> list[str]:
 
 def always_wrong(runs: Runs) -> dict[int, list[int]]:
     """The test digits that every run gets wrong, each with what it is taken for, run by run."""
+    if not all("taken_for" in run for run in runs):
+        raise InputError(f"the metrics of {runs.stage} don't say what its wrong digits were taken for: run it anew")
     taken = [dict(zip(run["wrong"], run["taken_for"], strict=True)) for run in runs]
     common = sorted(set.intersection(*map(set, taken)))
     return {index: [answers[index] for answers in taken] for index in common}

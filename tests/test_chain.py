@@ -27,6 +27,25 @@ def tasks_of(series: Series, *arguments: str, dataset: str = "MNIST") -> list[ex
     return plan.plan(read_options(list(arguments), series.root), dataset, series.root)
 
 
+def test_experiments_whose_names_are_too_long_for_a_folder_do_not_share_one(series):
+    values = {"batch_size": 128, "learning_rate": 0.15, "dropout": 0.05, "momentum_of_the_running_statistics": 0.12345}
+    lines = [f"{name} = {0 if type(value) is int else 0.0}" for name, value in values.items()]
+    series.add("01_first", parameters="\n".join(lines))
+    given = [word for name, value in values.items() for word in ("-p", name, str(value))]
+    one, other = (tasks_of(series, *given[:-1], last)[0].folder.name for last in ("0.12345", "0.12346"))
+    assert one != other and max(len(one), len(other)) <= 100
+    assert tasks_of(series, *given)[0].folder.name == one, "and the same one finds its own again"
+
+
+def test_each_stage_keeps_the_copy_of_its_own_lowest_seed(series):
+    series.add("01_first").add("02_second")
+    assert series.run("--stages", "1", "--out", str(series.root / "o")) == 0
+    (task,) = tasks_of(series, "--stages", "2", "--seeds", "5", "--out", str(series.root / "o"))
+    assert task.keep_copy
+    (task,) = tasks_of(series, "--stages", "1", "--seeds", "5", "--out", str(series.root / "o"))
+    assert not task.keep_copy
+
+
 def test_a_chain_runs_every_stage_and_seed_and_goes_on_where_it_stopped(series, capsys):
     series.add("01_first").add("02_second")
     assert series.run("--seeds", "0", "1", "-p", "learning_rate", "0.5") == 0

@@ -1,10 +1,14 @@
 """The runs behind the choices are of the networks and settings that the notebooks have."""
 
-import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import stdev
 
+import psutil
 import pytest
 import torch
 from conftest import make_run, network_of
@@ -13,7 +17,7 @@ from torch import nn
 from common import InputError, chain, choices, data, recipes
 from common.batches import Augment
 from common.cli import parameters_of
-from common.intervals import T
+from common.intervals import in_words, step
 from common.runs import write_metrics
 from common.train import DivergedError
 
@@ -81,11 +85,8 @@ def test_no_answer_is_shown_to_be_better_than_the_one_taken(question):
     found = choices.tried(question.stage, question.text)
     taken = found.get(question.taken, [])
     for other in found.values():
-        if len(taken) > 1 and len(other) > 1:
-            margin = T[len(taken) + len(other) - 3] * math.hypot(
-                *(stdev(runs.ends) / len(runs) ** 0.5 for runs in (taken, other))
-            )
-            assert other.last_five - taken.last_five <= margin, other.stage
+        if other is not taken:
+            assert not in_words(*step(taken, other)).endswith(": better"), other.stage
 
 
 def test_questions_without_runs_to_compare_are_named(monkeypatch, tmp_path):
@@ -218,3 +219,31 @@ def test_choices_are_not_made_on_the_stand_in(monkeypatch, capsys):
     monkeypatch.setattr(data, "prepare", prepare)
     assert chain.main(["--choices"]) == 2
     assert capsys.readouterr() == ("", "run_all: no mnist\n")
+
+
+STOPPED = """
+import time
+from common import chain, choices
+
+def attempt(recipe, seed):
+    time.sleep(600)
+
+choices.attempt, choices.is_missing = attempt, lambda *run: True
+if __name__ == "__main__":
+    chain.heed_signals()
+    print("in", flush=True)
+    choices.answer(2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_runs_that_wait_are_not_made_before_a_sweep_stops(number, tmp_path):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    command, place = [sys.executable, str(tmp_path / "stopped.py")], {"PYTHONPATH": str(NOTEBOOKS.parent)}
+    runner = subprocess.Popen(command, env=os.environ | place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert runner.stdout.readline() == b"in\n"
+    while not (workers := psutil.Process(runner.pid).children(recursive=True)):
+        time.sleep(0.1)
+    runner.send_signal(number)
+    assert b"KeyboardInterrupt" in runner.communicate(timeout=120)[1]
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)

@@ -114,6 +114,25 @@ def test_an_option_without_effect_is_refused_and_not_passed_over(two_stages, arg
         read(two_stages, *arguments.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("--smaller --published", "not allowed with argument"),
+        ("--benchmark --rewrite", "not allowed with argument"),
+        ("-p learning_rate 0.1 -p learning_rate 0.2", "parameter learning_rate is given twice"),
+        ("--published --fresh", "--fresh would replace recorded runs one by one"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(two_stages, arguments, complaint):
+    with pytest.raises(InputError, match=complaint):
+        read(two_stages, *arguments.split())
+
+
+def test_stages_and_seeds_that_are_given_twice_add_up(two_stages):
+    options = read(two_stages, *["--seeds", "0", "1", "--stages", "1", "--seeds", "2", "--stages", "2"])
+    assert options.seeds == [0, 1, 2] and len(options.notebooks) == 2
+
+
 @pytest.mark.parametrize("arguments", ["--choices --jobs 2", "--benchmark --smoke --data rendered", "--rewrite"])
 def test_options_with_an_effect_are_taken(two_stages, arguments):
     assert read(two_stages, *arguments.split()).task == arguments.split()[0].strip("-")

@@ -217,10 +217,11 @@ def test_a_second_runner_is_refused_as_long_as_the_first_lives_and_no_longer(ser
     assert series.run("--out", str(folder)) == 0
 
 
-def test_the_recorded_results_are_written_by_one_at_a_time(series, monkeypatch, capsys):
+@pytest.mark.parametrize("task", ["--rewrite", "--benchmark"])
+def test_the_recorded_results_are_written_by_one_at_a_time(task, series, monkeypatch, capsys):
     series.add("01_first")
     with chain.sole_use(series.root / "outputs"):
-        assert series.run("--rewrite") == 2
+        assert series.run(task) == 2
     assert "another run writes to" in capsys.readouterr().err
 
 

@@ -2,15 +2,16 @@
 
 import copy
 import json
+import math
 import random
 from typing import Any
 
 import pytest
 from conftest import make_run
 
-from common import InputError
+from common import InputError, tables
 from common.metrics import complaint
-from common.runs import load_runs, stages, write_metrics
+from common.runs import Runs, load_runs, stages, write_metrics
 
 MUTATIONS = 3000
 JUNK = [None, True, -1, 0, 1, 2**70, 1e400, -1e400, 0.5, "", "x", "<script>alert(1)</script>", "a|b", "![](x)", [], {}]
@@ -54,7 +55,8 @@ def mutated(run: dict, draw: random.Random) -> Any:
 
 
 def test_whatever_is_changed_in_a_file_it_is_refused_in_a_line_or_can_be_told_of(tmp_path):
-    run, draw = make_run(*(99.0,) * 6, stage="01_skeleton"), random.Random(0)
+    run = make_run(*(99.0,) * 6, stage="01_skeleton", scales={"values": [0.4, 0.1], "gradients": [0.001]})
+    draw = random.Random(0)
     path = write_metrics(tmp_path, run)
     refused = 0
     for _ in range(MUTATIONS):
@@ -77,8 +79,35 @@ def told_of(run: dict) -> None:
     for row in run["history"]:
         assert f"{row['test_accuracy']:.2f} {row['train_accuracy']:.2f} {row['train_loss']:.4f} {row['test_loss']:.4f}"
     assert f"{run['history'][-1]['train_accuracy_clean']:.2f} {run['parameters']:,} {run['images']['test']:,}"
-    assert len(set(run["wrong"])) >= 0
+    runs = Runs(run["stage"], [run])
+    if "taken_for" in run:
+        assert list(tables.always_wrong(runs)) == sorted(set(run["wrong"])) and max([0, *run["wrong"]]) < 10_000
+    if "scales" in run:
+        assert all(math.isfinite(runs.scale(what, block)) for what in ("values", "gradients") for block in (0, -1))
     assert f"{run['seed']:d} {run['epochs']:d} {run['receptive_field']:d}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({"epochs": 15, "history": make_run()["history"]}, "its epochs are not those of its history"),
+        ({"wrong": [99_999, 1]}, "its wrong digits are more than it was tested on"),
+        ({"taken_for": [7]}, "its wrong digits are not those that it took for others"),
+        ({"taken_for": [7, 10]}, "its taken_for is not as it must be"),
+        ({"scales": {"values": [0.1]}}, "its scales is not as it must be"),
+    ],
+)
+def test_entries_that_do_not_fit_together_are_refused(entries, problem):
+    assert complaint(make_run()) == ""
+    assert complaint(make_run(**entries)) == problem
+
+
+def test_runs_that_do_not_say_what_their_wrong_digits_were_taken_for_are_refused_where_that_is_told():
+    run = make_run()
+    del run["taken_for"]
+    assert complaint(run) == "", "the first runs did not say it"
+    with pytest.raises(InputError, match="02_batchnorm don't say what its wrong digits were taken for"):
+        tables.always_wrong(Runs("02_batchnorm", [run]))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "1", '"run"', "[" * 100_000, "{}", "\xff\xfe", "NaN"])

@@ -34,7 +34,7 @@ run = {
     "dataset": "MNIST" if data == "mnist" else data, "split": split, "epochs": epochs or recipe["epochs"],
     "images": {"train": images or 60000, "test": 10000}, "hyperparameters": recipe, "stage": system, "seed": seed,
     "parameters": 10, "batch_size": 32, "device": "cpu", "versions": {},
-    "history": [{"epoch": number, **row} for number in range(1, 6)],
+    "history": [{"epoch": number, **row} for number in range(1, (epochs or recipe["epochs"]) + 1)],
 }
 assert system != "B2" or seed, "one that fails"
 file = Path(out, "metrics", system, f"seed-{seed}.json")

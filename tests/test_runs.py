@@ -49,6 +49,12 @@ def test_what_is_no_number_is_not_written(value, tmp_path):
 LARGE = {"epochs": 15, "images": {"train": 60_000, "test": 10_000}}
 
 
+def test_more_epochs_on_fewer_images_do_not_replace_a_run_either(tmp_path):
+    write_metrics(tmp_path, make_run(**LARGE))
+    with pytest.raises(InputError, match="larger run"):
+        write_metrics(tmp_path, make_run(**LARGE | {"epochs": 16, "images": {"train": 100, "test": 10_000}}))
+
+
 @pytest.mark.parametrize(
     "smaller",
     [
