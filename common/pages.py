@@ -146,8 +146,8 @@ def tables_of(folder: Path) -> str:
 
 def changes(notebooks: list[nbformat.NotebookNode], stages: list[str]) -> str:
     """The code that differs between neighbouring notebooks."""
-    parts = ["<h2>The six changes, in code</h2>"]
-    parts.append("<p>Parameters, data, network and training, as one notebook has them and the next.</p>")
+    parts = ["<h2>What each stage changes, in code</h2>"]
+    parts.append("<p>In parameters, data, network and training: − is the stage before, + is this one.</p>")
     for stage, (before, after) in zip(stages[1:], pairwise(notebooks), strict=True):
         parts.append(f'<h3><a href="{stage}.html">{html.escape(title(stage))}</a></h3>')
         parts.append(f'<pre class="diff" tabindex="0"><code>{code_changes(before, after)}</code></pre>')
@@ -158,10 +158,11 @@ def pictures(notebook: nbformat.NotebookNode) -> str:
     """What the last stage's notebook shows of its answers."""
     outputs = [output for cell in notebook.cells if cell.id in ("inference", "wrong") for output in cell.outputs]
     shown = [output.metadata for output in outputs if "filenames" in output.get("metadata", {})]
-    return "\n".join(
+    figures = [
         f'<img src="{metadata.filenames["image/png"]}" alt="{html.escape(metadata["image/png"]["alt"])}">'
         for metadata in shown
-    )
+    ]
+    return "\n".join(["<p>A run of the last stage: what it gets wrong, and what it answers.</p>", *figures])
 
 
 def page(here: str, name: str, body: str, links: dict[str, str], stages: list[str]) -> str:

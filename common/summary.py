@@ -131,7 +131,11 @@ def rounding() -> list[str]:
     question = next(question for question in QUESTIONS if question.text == ROUNDING)
     lines = choices.differences(choices.tried(question.stage, question.text), question.taken)
     if lines:
-        lines = ["", "Two of the speed-ups round otherwise. On images held out of the training set:", *lines]
+        words = (
+            "Two settings make steps faster and round otherwise: a layout with channels last, and SGD's step in one"
+            " kernel for all weights (fused). What that is worth in accuracy, on images held out of the training set:"
+        )
+        lines = ["", words, *lines]
     return lines
 
 

@@ -97,7 +97,14 @@ def test_figures_are_files_that_pages_share_and_all_of_it_is_small(report):
 
 def test_the_index_tells_the_whole_story(report):
     text = Reader((report / "index.html").read_text(encoding="utf-8")).text
-    for part in ("Results on MNIST", "The six changes, in code", "Receptive field", "Loss", "Inference", "Try a digit"):
+    for part in (
+        "Results on MNIST",
+        "What each stage changes, in code",
+        "Receptive field",
+        "Loss",
+        "Inference",
+        "Try a digit",
+    ):
         assert part in text
     assert "written by run_all.sh" not in text and "Run it" not in text
 
@@ -114,7 +121,7 @@ def test_the_change_of_a_stage_is_the_lines_that_its_notebook_adds():
 def test_the_board_is_left_out_where_no_weights_are_recorded(folder):
     shutil.rmtree(folder / "weights")
     report = pages.make_report(folder, summary.read_results(folder))
-    assert "Try a digit" not in report["index.html"] and "weights.js" not in report
+    assert "<h2>Try a digit" not in report["index.html"] and "weights.js" not in report
 
 
 def test_files_of_an_older_report_go(folder):
