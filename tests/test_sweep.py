@@ -95,6 +95,8 @@ def test_what_the_command_asks_for_goes_before_the_file_unless_it_is_swept(swept
         ('split = "test"\nlearning_rate = [0.1, -1]', "parameter learning_rate must be a number above 0"),
         ('split = "test"\nbatch_size = [0.5]', "parameter batch_size must be like 64 (int), not 0.5"),
         ('split = "test"\nbatch_size = true', "parameter batch_size must be like 64 (int), not True"),
+        ('split = "tests"\nlearning_rate = [0.1]', "parameter split must be one of test, validation, not 'tests'"),
+        ('split = "test"\ndevice = "tpu"', "parameter device must be one of auto, cpu, cuda, not 'tpu'"),
         ('split = "test"\nmomentum = [0.5]', "01_first has no parameter 'momentum'"),
     ],
 )
