@@ -25,6 +25,9 @@ from common.plan import is_full_series, plan, refuse_smaller, seeds_in
 from common.points import Point, plan_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where in a folder of results files are written, and in which of these places below folders of stages or settings.
+DEEP = "metrics/", "weights/", "executed/"
+PLACES = ".done/", "failed/", "figures/", "html/", "html/figures/"
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -262,7 +265,7 @@ def clear(folder: Path) -> None:
     for workplace in folder.glob(".running/*-seed-*"):
         shutil.rmtree(workplace, ignore_errors=True)
     # In the places where a runner writes, and by names that only it gives: the folder may hold anything else.
-    for place in ("", "*/", "metrics/*/", "metrics/*/*/", "weights/*/", "weights/*/*/", "executed/*/"):
+    for place in ("", *PLACES, *(f"{place}*/" for place in DEEP), *(f"{place}*/*/" for place in DEEP)):
         for part in folder.glob(f"{place}.*.[0-9]*{PART}"):
             part.unlink(missing_ok=True)
 

@@ -30,7 +30,7 @@ def tasks_of(series: Series, *arguments: str, dataset: str = "MNIST") -> list[ex
 def test_experiments_whose_names_are_too_long_for_a_folder_do_not_share_one(series):
     values = {"batch_size": 128, "learning_rate": 0.15, "dropout": 0.05, "momentum_of_the_running_statistics": 0.12345}
     lines = [f"{name} = {0 if type(value) is int else 0.0}" for name, value in values.items()]
-    series.add("01_first", parameters="\n".join(lines))
+    series.add("01_first", parameters="\n".join(["epochs = 15", *lines]))
     given = [word for name, value in values.items() for word in ("-p", name, str(value))]
     one, other = (tasks_of(series, *given[:-1], last)[0].folder.name for last in ("0.12345", "0.12346"))
     assert one != other and max(len(one), len(other)) <= 100

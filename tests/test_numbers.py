@@ -16,7 +16,7 @@ from common import runs
 ROOT = Path(runs.__file__).resolve().parent.parent
 STAGE = "06_lr_scheduler"  # the one that draws random numbers for everything: weights, order, dropout, augmentation
 SMALL = {"epochs": "1", "images": "300", "data": "rendered"}
-CHAIN = ("--stages", "6", "--epochs", "1", "-p", "images", "300", "--data", "rendered", "--device", "cpu")
+CHAIN = ("--epochs", "1", "-p", "images", "300", "--data", "rendered", "--device", "cpu")
 WILD = {"learning_rate": "1000", "batch_size": "8"}
 KILLS = 3
 
@@ -32,7 +32,8 @@ def start(*arguments: str) -> subprocess.Popen:
 
 def chain(out: Path, *arguments: str) -> subprocess.Popen:
     """The runner, on the last stage in small."""
-    return start("common.chain", *CHAIN, "--out", str(out), *arguments)
+    stages = [] if "--stages" in arguments else ["--stages", "6"]
+    return start("common.chain", *CHAIN, *stages, "--out", str(out), *arguments)
 
 
 def figures(out: Path) -> dict[int, dict]:
