@@ -96,7 +96,8 @@ def answer(jobs: int) -> str:
         except BaseException as problem:
             executor.shutdown(wait=False, cancel_futures=True)
             for process in psutil.Process().children(recursive=True):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             if isinstance(problem, BrokenProcessPool):
                 raise InputError("a run's process ended early: the same command goes on") from None
             raise

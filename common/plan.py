@@ -153,13 +153,12 @@ def seeds_in(folder: Path, stage: str = "*", below: str = "metrics/") -> set[int
 
 def refuse_smaller(task: Task) -> None:
     """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
-    try:
-        there = json.loads(task.metrics.read_text(encoding="utf-8"))
-        old = size(there)
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # nothing there, or nothing of use
     asked = task.identity["parameters"]
     available = TRAINING_IMAGES[asked["split"]]
     new = task.identity["dataset"] == MNIST, asked["epochs"], min(asked["images"] or available, available)
-    if lacks(new, old):
+    try:
+        bigger = lacks(new, size(json.loads(task.metrics.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing there, or nothing of use
+    if bigger:
         raise InputError(f"{task.metrics} is of a bigger run: choose another folder with --out")

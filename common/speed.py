@@ -18,6 +18,7 @@ class Row:
     form: str  # how the figure is written
     bar: float | None = None
     at_least: bool = False  # else at most
+    optional: bool = False  # may be missing in a record
 
     def verdict(self, found: dict) -> str:
         """Whether the median passes the bar, and every round does."""
@@ -35,7 +36,7 @@ ROWS = (
     Row("ratio_conventional_alone", "the same, one process of one thread each", "{:.2f}×"),
     Row("ratio_conventional_pair", "the same, two such processes side by side each", "{:.2f}×"),
     Row("ratio_floor", "time of a training step over that of its bare arithmetic", "{:.2f}×", 3),
-    Row("ratio_floor_compiled", "the same, the network compiled by `torch.compile`", "{:.2f}×"),
+    Row("ratio_floor_compiled", "the same, the network compiled by `torch.compile`", "{:.2f}×", optional=True),
     Row("ratio_floor_bfloat16", "the same, products in 16 bits", "{:.2f}×"),
     Row("ratio_floor_batches_of_256", "the same, in batches of 256 images", "{:.2f}×"),
     Row("chain_overhead", "what a chain of 15 epochs adds to its training", "{:.1%}", 0.15),
@@ -64,7 +65,7 @@ def table(record: dict) -> list[str]:
     """A line a figure: median, lowest and highest round, bar."""
     lines = ["| | median | lowest to highest | rounds | bar | |", "|---|---:|---:|---:|---|---|"]
     for row in ROWS:
-        if row.name not in record["measured"]:  # where there is no compiler, nothing is compiled
+        if row.optional and row.name not in record["measured"]:  # where there is no compiler, nothing is compiled
             continue
         found = record["measured"][row.name]
         low, high = (row.form.format(end) for end in found["spread"])

@@ -186,6 +186,14 @@ def test_what_was_not_measured_has_no_line():
     assert len(speed.table(record)) == len(whole) - 1
 
 
+@pytest.mark.parametrize("damaged", ["{", "{}", "[]", json.dumps({"measured": {}})])
+def test_a_record_that_is_damaged_or_lacks_a_bar_is_refused_in_a_line(damaged, tmp_path):
+    path = tmp_path / "benchmark.json"
+    path.write_text(damaged)
+    with pytest.raises(InputError, match=r"benchmark\.json is no record of a benchmark: delete it"):
+        speed.section(path)
+
+
 def test_a_bar_that_one_round_misses_is_not_simply_met():
     record = make_record(ratio_conventional=3.5)
     record["measured"]["ratio_conventional"]["rounds"] = [3.5, 2.9, 3.6]
