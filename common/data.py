@@ -44,12 +44,12 @@ def to_float(pixels: Tensor, device: torch.device | str) -> Tensor:
     return pixels.to(device).unsqueeze(1).float().div_(255)
 
 
-def hold_out(pixels: Tensor, labels: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The fixed split of the training set on which every choice is made: a sixth of each digit is held out."""
+def hold_out(pixels: Tensor, labels: Tensor, fold: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A fixed split of the training set: a sixth of each digit is held out. Choices are made on that of fold 0."""
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(60_000))
     by_digit = shuffled[labels[shuffled].argsort(stable=True)]
     held = torch.zeros(len(labels), dtype=torch.bool)
-    held[by_digit[::6]] = True
+    held[by_digit[fold::6]] = True
     return (pixels[~held], labels[~held]), (pixels[held], labels[held])
 
 

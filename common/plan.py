@@ -26,6 +26,7 @@ WITHOUT_INFLUENCE = {
     "execution",
     "files",
     "grid",
+    "held_out",
     "inference",
     "intervals",
     "kernel",
