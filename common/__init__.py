@@ -1,8 +1,27 @@
-"""What the six notebooks share: data, training loops, receptive fields, plots, reports and the runner."""
+"""What the six notebooks share. The names below are public; each comes from the module it stands behind."""
+
+from importlib import import_module
+
+MODULES = {
+    "config": ("InputError", "begin"),
+    "data": ("load_digits",),
+    "batches": ("Augment", "Batches"),
+    "blocks": ("GlobalAveragePool", "conv_block"),
+    "train": ("fit", "measure_scales", "predict"),
+    "muon": ("muon",),
+    "receptive_field": ("receptive_field_table",),
+    "analysis": ("conclude",),
+    "inference": ("classify_file", "restore"),
+}
+__all__ = [name for names in MODULES.values() for name in names]
 
 # Where the series is published. Links and notebooks take it from here: change it, then run ./run_all.sh --rewrite
 REPOSITORY = "https://github.com/your-account/mnist-six-steps"
 
 
-class InputError(ValueError):
-    """Something the user can mend; its message is one line: what is wrong, and what to do."""
+def __getattr__(name: str):
+    """A public name, from its module: what needs no torch need not wait for it."""
+    for module, names in MODULES.items():
+        if name in names:
+            return getattr(import_module(f"common.{module}"), name)
+    raise AttributeError(f"module 'common' has no attribute {name!r}")
