@@ -119,10 +119,11 @@ def parameters_in(executed: list[str]) -> list[str]:
     """
     known: dict[str, Any] = {}
     for code in executed:
-        if code.startswith(INJECTED):
-            if unknown := literals(code).keys() - known.keys():
-                raise InputError(f"there is no parameter {min(unknown)!r}, only {', '.join(known)}")
-        known |= literals(code)
+        found = literals(code)
+        if code.startswith(INJECTED) and (unknown := found.keys() - known.keys()):
+            raise InputError(f"there is no parameter {min(unknown)!r}, only {', '.join(known)}")
+        if not known and "seed" in found:
+            known = found
     return list(known)
 
 
