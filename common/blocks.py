@@ -1,10 +1,10 @@
-"""The building blocks of every stage's network."""
+"""The building blocks of every step's network."""
 
 from torch import Tensor, nn
 
 
 class GlobalAveragePool(nn.Module):
-    """The mean over the whole map: one number a channel."""
+    """The mean over each map: one number a channel."""
 
     is_global_pool = True
 
@@ -14,16 +14,10 @@ class GlobalAveragePool(nn.Module):
 
 
 def conv_block(
-    channels_in: int,
-    channels_out: int,
-    kernel: int = 3,
-    norm: bool = True,
-    dropout: float = 0.0,
-    pool: bool = False,
-    padding: int = 0,
+    channels_in: int, channels_out: int, norm: bool = True, dropout: float = 0.0, pool: bool = False, padding: int = 0
 ) -> nn.Sequential:
-    """Convolution, then (each if asked for) 2×2 max-pooling, batch norm, ReLU and dropout."""
-    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, padding=padding, bias=not norm)]
+    """A 3×3 convolution; if asked for, 2×2 max-pooling and batch norm; ReLU; if asked for, dropout."""
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, 3, padding=padding, bias=not norm)]
     if pool:  # before norm and ReLU, which then have a quarter of the pixels to do
         layers.append(nn.MaxPool2d(2))
     if norm:  # its shift replaces the bias of the convolution

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+PART = ".part"  # how the names of files end that are not whole yet
 INJECTED = "# Parameters"  # the first line of the cell that papermill adds
 # Parameters that say how and on what to run; all others are hyperparameters.
 GENERAL = "seed", "epochs", "batch_size", "device", "data", "split", "limit", "out"
@@ -23,6 +24,23 @@ SPLITS = "test", "validation", *(f"fold-{number}" for number in range(1, 6))
 
 class InputError(ValueError):
     """Something the user can mend; its message is one line: what is wrong, and what to do."""
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: a reader, or a crash, meets the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)  # so that names outlast a power cut, too, in the order in which they were written
+        os.close(folder)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 class Rule(NamedTuple):

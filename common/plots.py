@@ -1,166 +1,262 @@
-"""The figures of the series: data in, a Figure out; notebooks show them by `show`."""
+"""The pictures of the notebooks: data in, a Picture out, which Jupyter shows by itself, with a text in its place."""
 
+import base64
+import io
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from common import canvas
+from common.runs import GOAL, MNIST
 
-show, save = canvas.show, canvas.save  # whoever draws a figure shows or keeps it, and needs one module for both
-LAST = 5  # epochs that are held against the target
-SCALES = {"values": "standard deviation of the values", "gradients": "norm of the weights' gradient"}
+COLUMNS = 10  # of every grid of images
+WIDTH, DPI = 8.5, 200  # inches, and pixels an inch: sharp on any screen, shown 850 pixels wide
+# Okabe and Ito's colours, which colour-blind readers can tell apart; lines differ in dash and marker, too.
+BLUE, SKY, VERMILION, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 
 
-def sample_grid(images: Tensor, labels: Tensor, dataset: str, rows: int = 5) -> Figure:
+class Picture(Figure):
+    """A figure that Jupyter shows as a PNG, with a description for readers who don't see it."""
+
+    alt = ""
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict, dict]:
+        """What Jupyter shows, and keeps."""
+        content = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        return content, {"image/png": {"alt": self.alt, "width": round(100 * WIDTH)}}
+
+    def png(self) -> bytes:
+        """The picture as a PNG: small, by a palette of 64 colours, and with no date or version in it."""
+        canvas = FigureCanvasAgg(self)
+        canvas.draw()
+        pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        # Maximum coverage keeps the colour of a thin line, one step of k-means that of a large area.
+        pixels = pixels.quantize(64, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        pixels.save(buffer, "png", optimize=True)
+        return buffer.getvalue()
+
+
+def new_picture(title: str, height: float, dataset: str = MNIST, alt: str = "", **panels: Any) -> tuple[Picture, Any]:
+    """An opaque white picture whose title says what is found, and on which data if not MNIST; and its axes."""
+    title = title if dataset == MNIST else f"{title} · {dataset}"
+    picture = Picture(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
+    picture.suptitle(title, fontsize=12, x=0.01, ha="left")
+    picture.alt = alt or title.replace("\n", " ")
+    return picture, picture.subplots(**panels)
+
+
+def style(axes: Axes, x: str, y: str) -> None:
+    """Name the axes and make them quiet."""
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_below(picture: Picture, columns: int = 5) -> None:
+    """One legend for all panels, each label once, where it can't cover a curve."""
+    handles = [axes.get_legend_handles_labels() for axes in reversed(picture.axes)]
+    entries = {label: handle for pair in handles for handle, label in zip(*pair, strict=True)}
+    picture.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def grid_of_images(title: str, dataset: str, images: Tensor, above: int = 2) -> tuple[Picture, Axes, int]:
+    """Images in rows of ten, dark on white, with `above` white pixels over each; and the width of a tile."""
+    tiles = F.pad(images.cpu().squeeze(1), (2, 2, above, 2)).unflatten(0, (-1, COLUMNS))
+    rows, columns, height, width = tiles.shape
+    pixels = tiles.transpose(1, 2).reshape(rows * height, columns * width).numpy()
+    picture, axes = new_picture(title, 0.5 + WIDTH * len(pixels) / pixels.shape[1], dataset)
+    axes.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, extent=(0, columns * width, rows * height, 0))
+    axes.set(xticks=[], yticks=[])
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    return picture, axes, width
+
+
+def captioned_images(title: str, dataset: str, images: Tensor, captions: list[str]) -> Picture:
+    """Images in rows of ten, each with two lines over it."""
+    rows = max(1, math.ceil(len(images) / COLUMNS))
+    grid = images.new_zeros(rows * COLUMNS, *images.shape[1:])
+    grid[: len(images)] = images
+    picture, axes, side = grid_of_images(title, dataset, grid, above=17)
+    for number, caption in enumerate(captions):
+        row, column = divmod(number, COLUMNS)
+        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
+    return picture
+
+
+def samples(images: Tensor, labels: Tensor, dataset: str, rows: int = 3) -> Picture:
     """The first images of each digit, a column a digit."""
-    grid = images.new_zeros(rows, canvas.COLUMNS, *images.shape[1:])
+    grid = images.new_zeros(rows, COLUMNS, *images.shape[1:])
     for digit in range(10):
         found = images[(labels == digit).nonzero()[:rows, 0]]
         grid[: len(found), digit] = found
-    figure, axes, side = canvas.draw_tiles("The first images of each digit", dataset, grid.flatten(0, 1))
+    picture, axes, side = grid_of_images(f"The first {rows} training images of each digit", dataset, grid.flatten(0, 1))
     axes.set_xticks([(digit + 0.5) * side for digit in range(10)], range(10))
-    return figure
+    return picture
 
 
-def augmented_grid(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: int = 5) -> Figure:
-    """The first images, each beside nine versions of it that training may see; `augment` as in `batches`."""
-    originals, versions = images[:rows].cpu(), canvas.COLUMNS - 1
+def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: int = 3) -> Picture:
+    """The first images, each beside eight versions that training may see, and a mirrored one, which it may not."""
+    originals, versions = images[:rows].cpu(), COLUMNS - 2
     amounts = augment.draw(len(originals) * versions, torch.Generator().manual_seed(seed))
     changed = augment.apply(originals.repeat_interleave(versions, 0), amounts).unflatten(0, (-1, versions))
-    grid = torch.cat([originals.unsqueeze(1), changed], dim=1).flatten(0, 1)
-    figure, axes, side = canvas.draw_tiles("What augmentation makes of a digit", dataset, grid)
-    axes.axvline(side, color=canvas.VERMILION, linewidth=2)
-    axes.set_xticks([side / 2, side * 5.5], ["original", "as training may see it, drawn anew every epoch"])
-    return figure
+    mirrored = originals.flip(3).unsqueeze(1)
+    grid = torch.cat([originals.unsqueeze(1), changed, mirrored], dim=1).flatten(0, 1)
+    title = "Each digit is moved a little, anew in every epoch; never mirrored: a mirrored 2 is no 2"
+    picture, axes, side = grid_of_images(title, dataset, grid)
+    axes.axvline(side, color=VERMILION, linewidth=2)
+    axes.set_xticks([side / 2, side * 5, side * 9.5], ["original", "as training may see it", "not this"])
+    for row in range(len(originals)):
+        ends = [(9.15 * side, 9.85 * side), ((row + 0.15) * side, (row + 0.85) * side)]
+        axes.plot(*ends, color=VERMILION, linewidth=2)
+    return picture
 
 
-def curves(history: list[dict], dataset: str) -> Figure:
-    """Loss and accuracy by epoch: train while training, train clean where it was measured, and test."""
-    figure, (loss, accuracy) = canvas.new_figure("Loss and accuracy by epoch", dataset, 4.2, ncols=2)
-    canvas.label_axes(loss, "epoch", "loss (log scale)")
+def curves(history: list[dict], dataset: str, before: list[dict] | None = None) -> Picture:
+    """Loss and accuracy by epoch: train while training, train clean where it was measured, test, and test before."""
+    title = f"Test accuracy ends at {history[-1]['test_accuracy']:.2f}%"
+    picture, (loss, accuracy) = new_picture(title, 4.0, dataset, ncols=2)
+    style(loss, "epoch", "loss (log scale)")
     loss.set_yscale("log")
     loss.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
     loss.yaxis.set_major_formatter("{x:g}")
-    canvas.label_accuracy(accuracy, "epoch")
+    style(accuracy, "epoch", "accuracy, %")
     for axes, name in (loss, "loss"), (accuracy, "accuracy"):
-        canvas.draw_series(axes, history, f"train_{name}", "train, running", canvas.SKY, "^--")
-        canvas.draw_series(axes, history, f"train_{name}_clean", "train, clean", canvas.BLUE, "s")
-        canvas.draw_series(axes, history, f"test_{name}", "test", canvas.VERMILION, "o-")
-        if len(history) > LAST:
-            end = len(history) + 0.5
-            axes.axvspan(end - LAST, end, color="0.94", zorder=0, label=f"last {LAST} epochs")
-    canvas.mark_target(accuracy, dataset)
-    canvas.legend_below(figure)
-    return figure
+        draw_series(axes, before or [], f"test_{name}", "test, step before", "0.6", ":")
+        draw_series(axes, history, f"train_{name}", "train, while training", SKY, "^--")
+        draw_series(axes, history, f"train_{name}_clean", "train, clean", BLUE, "s")
+        draw_series(axes, history, f"test_{name}", "test", VERMILION, "o-")
+        axes.axvspan(max(0.5, len(history) - 4.5), len(history) + 0.5, color="0.95", zorder=0)
+    lowest = min(row["test_accuracy"] for row in history[1:] or history)
+    accuracy.set_ylim(max(lowest, 97.5) - 0.1 if lowest > 90 else 0, 100)
+    if dataset == MNIST:
+        accuracy.axhline(GOAL, color=GREEN, linestyle="-.", label=f"goal, {GOAL}%")
+    legend_below(picture)
+    return picture
 
 
-def learning_rates(history: list[dict], dataset: str, steps: Sequence[float] = ()) -> Figure:
-    """The learning rate at the start of each epoch and, where `steps` has them, at every step."""
-    figure, axes = canvas.new_figure("Learning rate", dataset, 3)
-    canvas.label_axes(axes, "epochs trained", "learning rate")
-    if len(steps):
-        places = np.arange(len(steps)) * len(history) / len(steps)
-        axes.plot(places, steps, color=canvas.SKY, label="every step")
-    starts, rates = [row["epoch"] - 1 for row in history], [row["lr"] for row in history]
-    axes.plot(starts, rates, "o" if len(steps) else "o-", color=canvas.BLUE, label="start of an epoch")
-    axes.set_ylim(bottom=0)
-    canvas.legend_below(figure)
-    return figure
+def draw_series(axes: Axes, history: list[dict], key: str, label: str, color: str, line: str) -> None:
+    """One quantity of the history by epoch, where it was measured."""
+    points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), line, color=color, label=label, markersize=4)
 
 
-def scales(measured: dict[str, list[float]], dataset: str) -> Figure:
-    """What `measure_scales` found: values behind each block, gradients of each convolution."""
-    figure, panels = canvas.new_figure("Before the first step, block by block", dataset, 3, ncols=2)
+def schedule(rates: list[float], epochs: int, constant: float) -> Picture:
+    """The learning rate step by step, beside the constant one of the steps before."""
+    picture, axes = new_picture("The rate rises, falls, and comes to rest while the last five epochs are judged", 2.8)
+    style(axes, "epoch", "learning rate")
+    axes.axvspan(epochs - 5, epochs, color="0.95", zorder=0, label="the last five epochs")
+    axes.plot(np.arange(len(rates)) * epochs / len(rates), rates, color=BLUE, label="this step")
+    axes.axhline(constant, color="0.5", linestyle=":", label=f"steps 1 to 5: {constant}")
+    legend_below(picture)
+    return picture
+
+
+def scales(measured: dict[str, list[float]], before: dict[str, list[float]] | None = None) -> Picture:
+    """What `measure_scales` found, block by block; that of the step before in grey."""
+    fall = measured["values"][0] / measured["values"][-1]
+    title = "From block to block the values " + ("fade" if fall > 3 else "keep their size") + ", before any training"
+    picture, panels = new_picture(title, 2.8, ncols=2)
+    words = {"values": "spread of the values", "gradients": "size of the gradients"}
     for axes, (name, sizes) in zip(panels, measured.items(), strict=True):
-        canvas.label_axes(axes, "block", SCALES[name])
+        style(axes, "block", words[name])
         axes.set_yscale("log")
-        axes.plot(range(1, len(sizes) + 1), sizes, "o-", color=canvas.BLUE)
-        axes.set_ylim(min(0.001, *sizes) / 2, max(1, *sizes) * 2)  # the same in neighbouring stages, to compare by eye
-    return figure
+        if before:
+            axes.plot(range(1, len(before[name]) + 1), before[name], "s:", color="0.6", label="step 1")
+        axes.plot(range(1, len(sizes) + 1), sizes, "o-", color=BLUE, label="this step")
+        axes.set_ylim(min(0.001, *sizes) / 2, max(1, *sizes) * 2)
+    legend_below(picture)
+    return picture
 
 
-def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Figure:
+def dropped(maps: Tensor, rate: float) -> Picture:
+    """Maps [channels, height, width] before and after dropout: values set to zero are crossed out."""
+    after = F.dropout(maps, rate)
+    lost = int(((after == 0) & (maps != 0)).sum())
+    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every step"
+    picture, panels = new_picture(title, 1.4, ncols=len(maps))
+    for axes, before, now in zip(panels, maps.cpu(), after.cpu(), strict=True):
+        axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
+        rows, columns = ((now == 0) & (before != 0)).nonzero(as_tuple=True)
+        axes.plot(columns, rows, "x", color=VERMILION, markersize=6)
+        axes.set(xticks=[], yticks=[])
+    return picture
+
+
+def both_orders(one: Tensor, other: Tensor) -> Picture:
+    """The ten scores of a digit by two networks, side by side."""
+    picture, axes = new_picture(f"One function in two orders: scores differ by {(one - other).abs().max():.0e}", 2.4)
+    style(axes, "score of the digit", "")
+    axes.bar(np.arange(10) - 0.2, one.tolist(), 0.4, color="0.6", label="1×1 convolution, then mean (step 3)")
+    axes.bar(np.arange(10) + 0.2, other.tolist(), 0.4, color=BLUE, label="mean, then linear layer (step 4)")
+    axes.set_xticks(range(10))
+    legend_below(picture)
+    return picture
+
+
+def architecture(rows: list, digit: Tensor) -> Picture:
+    """The layers of a receptive-field table: the square of the digit that a unit sees, and the maps to scale."""
+    total = sum(row.params for row in rows)
+    title = "Red: what one unit sees of the image. Blue: the maps that a layer makes, to scale"
+    picture, axes = new_picture(title, 3.3, alt=f"The network, layer by layer: {total:,} parameters")
+    axes.set(xlim=(0, 36 * (len(rows) + 1)), ylim=(120, 0))
+    axes.axis("off")
+    layers = [("image", 28, 1, 1, "")] + [(r.operation, r.n_out, r.ch_out, r.r_out, f"{r.params:,}") for r in rows]
+    for number, (name, side, channels, field, params) in enumerate(layers):
+        x = 18 + 36 * number
+        axes.imshow(digit, cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
+        seen = min(field, 28)
+        axes.add_patch(
+            Rectangle((x - seen / 2, 30 - seen / 2), seen, seen, fill=False, edgecolor=VERMILION, linewidth=2)
+        )
+        axes.text(x, 12, f"{field}×{field}", ha="center", va="bottom", color=VERMILION)
+        for depth in reversed(range(max(1, channels // 4))):
+            corner = x - side / 2 + depth, 66 - side / 2 - depth
+            axes.add_patch(Rectangle(corner, side, side, facecolor="#cfe6f5", edgecolor=BLUE, zorder=5 - depth))
+        axes.text(x, 84, name.replace(" ", "\n"), ha="center", va="top", fontweight="bold", fontsize=9)
+        axes.text(x, 100, f"{channels}×{side}×{side}" if side > 1 else channels, ha="center", va="top", fontsize=8.5)
+        axes.text(x, 109, params, ha="center", va="top", fontsize=8.5, color="0.35")
+    axes.text(0, 120, f"channels × height × width, then parameters: {total:,} in all", fontsize=8.5, color="0.35")
+    return picture
+
+
+def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Picture:
     """How often each digit was taken for which; the colour is that of the errors alone."""
     counts = torch.bincount(labels.cpu() * 10 + predictions.cpu(), minlength=100).view(10, 10).numpy()
     errors = np.ma.masked_array(counts, np.eye(10))
-    wrong, highest = counts.sum() - counts.trace(), max(1, errors.max())
-    figure, axes = canvas.new_figure(f"{wrong:,} of {len(labels):,} digits taken for another", dataset, 6)
-    palette = matplotlib.colormaps["Oranges"].with_extremes(bad="0.93", under="white")
-    axes.imshow(errors, palette, vmin=0.5, vmax=highest + 0.5)
+    highest = max(1, errors.max())
+    worst = np.unravel_index(errors.argmax(), errors.shape)
+    title = f"{counts.sum() - counts.trace():,} of {len(labels):,} are misread, most often a {worst[0]} as a {worst[1]}"
+    picture, axes = new_picture(title, 5.5, dataset)
+    axes.imshow(
+        errors, matplotlib.colormaps["Oranges"].with_extremes(bad="0.93", under="white"), vmin=0.5, vmax=highest + 0.5
+    )
     for row, column in np.argwhere(counts):
         color = "0.4" if row == column else "white" if counts[row, column] > 0.6 * highest > 1 else "black"
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color)
     axes.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="true digit")
-    return figure
+    return picture
 
 
-def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset: str, count: int = 20) -> Figure:
-    """The mistakes that the network was surest of: true digit → predicted digit, and its confidence."""
+def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset: str, count: int = 20) -> Picture:
+    """The mistakes that the network was surest of: true digit → prediction, and its probability."""
     confidence, predicted = probabilities.cpu().max(1)
     labels = labels.cpu()
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
-    title = f"{len(shown)} of {len(wrong)} mistakes, the surest first: true → predicted, confidence"
-    title = title if len(wrong) else f"No mistake among {len(labels):,} digits"
-    captions = [f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f} %" for index in shown]
-    return canvas.draw_captioned(title, dataset, images[shown.to(images.device)], captions)
-
-
-def always_wrong(images: Tensor, wrong: list[tuple[int, int, list[int]]], seeds: int, dataset: str) -> Figure:
-    """The digits that every seed gets wrong: place in the test set, label, and what most seeds take it for."""
-    frequent = [max(sorted(set(guesses)), key=guesses.count) for *_, guesses in wrong]
-    captions = [
-        f"{label} → {guess}\n{guesses.count(guess)} of {seeds}"
-        for (_, label, guesses), guess in zip(wrong, frequent, strict=True)
-    ]
-    title = f"{len(wrong)} digits that all {seeds} seeds get wrong: label → most frequent answer, and its share"
-    return canvas.draw_captioned(title, dataset, images[[index for index, *_ in wrong]], captions)
-
-
-def stage_spread(results: dict[str, list[list[float]]], dataset: str) -> Figure:
-    """For each stage, every seed's last five test accuracies: their mean as a dot, their range as a line."""
-    figure, axes = canvas.new_figure("Test accuracy in the last epochs, seed by seed", dataset, 4.8)
-    canvas.label_accuracy(axes, "")
-    names = []
-    for place, (stage, runs) in enumerate(results.items()):
-        spots = place + (np.arange(len(runs)) - (len(runs) - 1) / 2) * min(0.1, 0.7 / len(runs))
-        means, lows, highs = (np.array([pick(run) for run in runs]) for pick in (np.mean, min, max))
-        axes.plot(spots, means, "o", color=canvas.BLUE, markersize=5, label=f"mean of a seed's last {len(runs[0])}")
-        axes.vlines(spots, lows, highs, canvas.SKY, zorder=1, label="their range")
-        axes.hlines(means.mean(), place - 0.42, place + 0.42, "black", linewidth=1, label="mean of the seeds")
-        names.append(f"{stage}\nmean {means.mean():.2f}\nseeds: {len(runs)}")
-    axes.set_xticks(range(len(names)), names, fontsize=9)
-    canvas.mark_target(axes, dataset)
-    canvas.legend_below(figure)
-    return figure
-
-
-def stage_curves(histories: dict[str, list[list[dict]]], dataset: str) -> Figure:
-    """Test accuracy by epoch, a panel a stage: the mean of the seeds in the band of their range."""
-    shape = {"nrows": math.ceil(len(histories) / 3), "ncols": 3, "squeeze": False}
-    height = 1 + 2.4 * shape["nrows"]
-    figure, grid = canvas.new_figure("Test accuracy by epoch", dataset, height, **shape, sharex=True, sharey=True)
-    panels, before = iter(grid.flat), None
-    for (stage, runs), axes in zip(histories.items(), panels, strict=False):
-        canvas.label_accuracy(axes, "epoch")
-        epochs = [row["epoch"] for row in runs[0]]
-        accuracies = np.array([[row["test_accuracy"] for row in run] for run in runs])
-        axes.fill_between(epochs, accuracies.min(0), accuracies.max(0), color=canvas.SKY, alpha=0.5, label="range")
-        axes.plot(epochs, accuracies.mean(0), color=canvas.BLUE, label="mean of the seeds")
-        if before:
-            axes.plot(*before, color="0.4", linestyle=":", label="the stage before")
-        before = epochs, accuracies.mean(0)
-        canvas.mark_target(axes, dataset)
-        axes.set_title(stage, fontsize=10)
-        axes.label_outer()
-    for axes in panels:  # those that are left
-        axes.set_visible(False)
-    canvas.legend_below(figure)
-    return figure
+    title = f"The {len(shown)} mistakes it is surest of: true digit → prediction, probability"
+    captions = [f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f}%" for index in shown]
+    return captioned_images(title, dataset, images[shown.to(images.device)], captions)

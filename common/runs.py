@@ -1,140 +1,194 @@
-"""The runs that metrics files tell of: written, found, compared, and the figures taken from them."""
+"""Runs as their metrics files tell of them, and what several of them show together."""
 
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-from common import InputError
-from common.files import write_whole
-from common.metrics import complaint, is_name
+from common.config import ROOT, InputError, write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
-RECORDED = ROOT / "outputs"
-TARGET = 99.4  # % of MNIST's test set, in each of the last five epochs
+OUTPUTS = ROOT / "outputs"
+GOAL = 99.4  # % of MNIST's test set, in each of the last five epochs
 MNIST = "MNIST"
-SAME_DATA = ("dataset", "split", "images", "epochs")
 
 
-class MissingRun(Exception):
-    """A claim asks for runs that are not there; the message says what is left out for it."""
-
-    def __init__(self, stage: str) -> None:
-        super().__init__(f"A comparison with `{stage}` is left out: it has not been run alike.")
+class MissingRuns(Exception):
+    """A sentence asks for runs that are not there."""
 
 
-class TooFewSeeds(MissingRun):
-    """A claim asks for what several seeds would tell."""
-
-    def __init__(self) -> None:
-        Exception.__init__(self, "What several seeds would tell is left out: there is one.")
+def is_number(value: Any) -> bool:
+    """Whether this is a number that is finite."""
+    return type(value) in (int, float) and -math.inf < value < math.inf
 
 
-class Runs(list):
-    """The runs of one stage that can be compared with one another, by seed; a figure is the mean over them."""
+def is_count(value: Any) -> bool:
+    """Whether this is a whole number of things."""
+    return type(value) is int and value >= 0
 
-    def __init__(self, stage: str, runs: list[dict]) -> None:
-        super().__init__(sorted(runs, key=lambda run: run["seed"]))
-        self.stage = stage
 
-    def over(self, figure: Callable[[dict], float]) -> float:
-        """The mean of `figure` over the runs."""
-        if not self:
-            raise MissingRun(self.stage)
-        return mean(figure(run) for run in self)
+def is_text(value: Any) -> bool:
+    """Whether this is a line without anything that markdown or HTML would take for markup."""
+    return isinstance(value, str) and re.fullmatch(r"[\w .,+/()-]*", value) is not None
 
-    def test(self, epoch: int) -> float:
-        """Test accuracy after `epoch` (from 1; -1 is the last)."""
-        return self.over(lambda run: at(run, epoch)["test_accuracy"])
+
+def is_history(history: Any) -> bool:
+    """Whether these are the epochs of a run, from the first to one whose clean accuracy was measured."""
+    rows = history if isinstance(history, list) else []
+    return (
+        bool(rows) and all(map(is_row, rows, range(1, len(rows) + 1))) and "train_accuracy_clean" in measured(rows[-1])
+    )
+
+
+def is_row(row: Any, epoch: int) -> bool:
+    """Whether this is an epoch of a history: finite numbers by name, accuracies from 0 to 100."""
+    found = measured(row) if isinstance(row, dict) else {}
+    accuracies = [value for name, value in found.items() if "accuracy" in name]
+    return (
+        all(map(is_number, found.values()))
+        and all(0 <= value <= 100 for value in accuracies)
+        and found.keys() >= {"lr", "train_loss", "train_accuracy", "test_loss", "test_correct", "test_accuracy"}
+        and row.get("epoch") == epoch
+    )
+
+
+def measured(row: dict[str, Any]) -> dict[str, Any]:
+    """What was measured in an epoch: clean accuracy is not, in most."""
+    return {name: value for name, value in row.items() if (name, value) != ("train_accuracy_clean", None)}
+
+
+FORMS = {
+    "stage": lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None,
+    "versions": lambda value: isinstance(value, dict) and all(is_text(word) for pair in value.items() for word in pair),
+    "images": lambda value: isinstance(value, dict) and all(is_count(value.get(half)) for half in ("train", "test")),
+    "hyperparameters": lambda value: isinstance(value, dict),
+    "history": is_history,
+    "seconds": is_number,
+    "wrong": lambda value: isinstance(value, list) and all(map(is_count, value)),
+    "taken_for": lambda value: isinstance(value, list) and all(is_count(digit) and digit < 10 for digit in value),
+    "scales": lambda value: isinstance(value, dict) and all(map(is_number, chain(*value.values()))),
+    **dict.fromkeys(("seed", "parameters", "epochs", "batch_size", "receptive_field"), is_count),
+    **dict.fromkeys(("dataset", "split", "device", "commit"), is_text),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its metrics file holds it."""
+
+    stage: str
+    seed: int
+    dataset: str
+    split: str
+    parameters: int
+    epochs: int
+    batch_size: int
+    device: str
+    versions: dict[str, str]
+    commit: str
+    images: dict[str, int]
+    hyperparameters: dict[str, Any]
+    history: list[dict[str, Any]]
+    receptive_field: int | None = None
+    seconds: float | None = None
+    wrong: list[int] | None = None  # places in the test set of the digits that it gets wrong
+    taken_for: list[int] | None = None  # and what it takes each of them for
+    scales: dict[str, list[float]] | None = None  # of the fresh network, block by block
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value is None and field.default is None) and not FORMS[field.name](value):
+                raise InputError(f"its {field.name} is not as it must be")
+        if self.epochs != len(self.history):
+            raise InputError("its epochs are not those of its history")
+        if len(self.taken_for or self.wrong or []) != len(self.wrong or []):
+            raise InputError("its wrong digits are not those that it took for others")
+        if any(place >= self.images["test"] for place in self.wrong or []):
+            raise InputError("its wrong digits are more than it was tested on")
+
+    @classmethod
+    def read(cls, path: Path) -> "Run":
+        """The run of a metrics file; InputError if it isn't one, or not of the seed that the file is named after."""
+        try:
+            run = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if path.name != f"seed-{run.seed}.json":
+                raise InputError("it is of another seed")
+            if path.parts[-3:-1] == ("metrics", path.parent.name) and run.stage != path.parent.name:
+                raise InputError("it is of another stage")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
+            reason = " ".join(str(problem).replace("Run.__init__() ", "").split())
+            raise InputError(
+                f"{path} is no metrics file of this series ({reason}): delete it, or make it again"
+            ) from None
+        return run
+
+    def save(self, folder: Path) -> Path:
+        """Write the metrics file, whole or not at all, and never over one of a larger run."""
+        path = metrics_path(folder, self.stage, self.seed)
+        if path.exists() and lacks(self.size, Run.read(path).size):
+            raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
+        content = {name: value for name, value in vars(self).items() if value is not None}
+        write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        return path
 
     @property
-    def ends(self) -> list[float]:
-        """Every run's mean test accuracy of the last five epochs."""
-        return [end(run) for run in self]
+    def size(self) -> tuple[bool, int, int]:
+        """Ranks runs: MNIST before the stand-in, then epochs, then images."""
+        return self.dataset == MNIST, self.epochs, self.images["train"]
 
     @property
-    def last_five(self) -> float:
-        """Mean test accuracy of the last five epochs."""
-        return self.over(end)
+    def data(self) -> tuple:
+        """What runs must have in common to be compared."""
+        return self.dataset, self.split, self.images["train"], self.images["test"], self.epochs
 
     @property
-    def lowest(self) -> float:
-        """The lowest test accuracy of any run in its last five epochs."""
-        return min(min(last_five(run)) for run in self)
-
-    def gain(self, before: "Runs") -> float:
-        """Points of `last_five` on those of another stage."""
-        return self.last_five - before.last_five
-
-    @property
-    def swing(self) -> float:
-        """From the lowest to the highest of the last five epochs."""
-        return self.over(lambda run: max(last_five(run)) - min(last_five(run)))
+    def recipe(self) -> dict[str, Any]:
+        """What shapes a run beside its data and seed; older files name the shift along both axes."""
+        settings = {"shift" if name == "shift_x" else name: value for name, value in self.hyperparameters.items()}
+        settings = {
+            name: value for name, value in settings.items() if name not in ("shift_y", "brightness", "contrast")
+        }
+        return settings | {"parameters": self.parameters, "batch_size": self.batch_size}
 
     @property
-    def clean(self) -> float:
-        """Train accuracy at the end, in eval mode on images as they are: what may be compared with test accuracy."""
-        return self.over(lambda run: run["history"][-1]["train_accuracy_clean"])
+    def last_five(self) -> list[float]:
+        """Test accuracies of the last five epochs."""
+        return [row["test_accuracy"] for row in self.history[-5:]]
 
-    @property
-    def running(self) -> float:
-        """Train accuracy of the last epoch as the training saw it."""
-        return self.over(lambda run: run["history"][-1]["train_accuracy"])
+    def __getattr__(self, name: str) -> float:
+        """One of the figures below."""
+        if name not in FIGURES:
+            raise AttributeError(name)
+        return FIGURES[name](self)
 
-    @property
-    def loss(self) -> float:
-        """Mean test loss of the last five epochs."""
-        return self.over(lambda run: mean(row["test_loss"] for row in run["history"][-5:]))
-
-    @property
-    def gap(self) -> float:
-        """Clean train accuracy less test accuracy, after the last epoch."""
-        return self.clean - self.test(-1)
-
-    def scale(self, what: str, block: int) -> float:
-        """Of the fresh network: the spread of the "values" behind a block, or the size of its "gradients"."""
-        if not all("scales" in run for run in self):
-            raise MissingRun(self.stage)
-        return self.over(lambda run: run["scales"][what][block])
-
-    @property
-    def parameters(self) -> int:
-        """Of the network."""
-        return round(self.over(lambda run: run["parameters"]))
-
-    @property
-    def holding(self) -> int:
-        """How many of the runs hold the series' target."""
-        return self.held(TARGET)
-
-    def held(self, target: float) -> int:
-        """How many of the runs are at `target` in every one of their last five epochs."""
-        return sum(holds(run, target) for run in self)
+    def holds(self, goal: float = GOAL) -> bool:
+        """Whether every one of the last five epochs reaches the goal; a shorter run shows nothing."""
+        return len(self.history) >= 5 and self.lowest >= goal - 1e-9
 
 
-def at(run: dict, epoch: int) -> dict:
-    """The row of `epoch` in a run's history; the last one where the run is shorter."""
-    return run["history"][-1 if epoch < 0 else min(epoch, len(run["history"])) - 1]
+FIGURES = {
+    "end": lambda run: mean(run.last_five),  # what a run is judged by
+    "lowest": lambda run: min(run.last_five),
+    "swing": lambda run: max(run.last_five) - min(run.last_five),
+    "first": lambda run: run.history[0]["test_accuracy"],
+    "last": lambda run: run.history[-1]["test_accuracy"],
+    "best": lambda run: max(row["test_accuracy"] for row in run.history),  # what many write-ups give
+    "running": lambda run: run.history[-1]["train_accuracy"],  # of the last epoch, as the training saw it
+    "clean": lambda run: run.history[-1]["train_accuracy_clean"],  # in eval mode, on images as they are
+    "gap": lambda run: run.clean - run.last,
+    "loss": lambda run: mean(row["test_loss"] for row in run.history[-5:]),
+    "late_rate": lambda run: 100 * run.history[-4]["lr"] / max(row["lr"] for row in run.history),  # % of the highest
+}
 
 
-def last_five(run: dict) -> list[float]:
-    """Test accuracies of the last five epochs."""
-    return [row["test_accuracy"] for row in run["history"][-5:]]
-
-
-def end(run: dict) -> float:
-    """A run's figure: the mean accuracy of its last five epochs."""
-    return mean(last_five(run))
-
-
-def holds(run: dict, target: float) -> bool:
-    """Whether every one of the last five epochs reaches `target`; a shorter run shows nothing."""
-    return len(run["history"]) >= 5 and min(last_five(run)) >= target - 1e-9
-
-
-def size(run: dict) -> tuple[bool, int, int]:
-    """Ranks runs: MNIST before the stand-in, more epochs before fewer, more images before fewer."""
-    return run["dataset"] == MNIST, run["epochs"], run["images"]["train"]
+def metrics_path(folder: Path, stage: str, seed: int) -> Path:
+    """Where the metrics of a notebook's run lie."""
+    return folder / "metrics" / stage / f"seed-{seed}.json"
 
 
 def lacks(mine: tuple, theirs: tuple) -> bool:
@@ -144,67 +198,56 @@ def lacks(mine: tuple, theirs: tuple) -> bool:
     return any(one < other for one, other in zip(mine[1:], theirs[1:], strict=True))
 
 
-def metrics_path(folder: Path | str, stage: str, seed: int) -> Path:
-    """Where the metrics file of a run lies."""
-    if not is_name(stage):
-        raise InputError(f"stage {stage!r} is no name: use letters, digits, _, - and dots")
-    return Path(folder) / "metrics" / stage / f"seed-{seed}.json"
+class Runs(list[Run]):
+    """Runs that differ in nothing but the seed (and the fold); `runs.swing` is the mean of their swings."""
+
+    def __init__(self, runs: Iterable[Run] = (), name: str = "") -> None:
+        super().__init__(sorted(runs, key=lambda run: (run.split, run.seed)))
+        self.name = name
+
+    @classmethod
+    def read(cls, folder: Path, like: Run | None = None) -> "Runs":
+        """The runs whose metrics lie in a folder; given `like`, those on its data, of the recipe nearest to its own."""
+        runs = [Run.read(path) for path in folder.rglob("seed-*.json")]
+        if like:
+            runs = [run for run in runs if run.data == like.data]
+            nearest = min(runs, key=lambda run: (differences(run, like), run.seed), default=None)
+            runs = [run for run in runs if run.recipe == nearest.recipe]
+        return cls(runs, folder.name)
+
+    def __getattr__(self, name: str) -> float:
+        """The mean over the runs of one of their figures."""
+        if name not in (*FIGURES, "parameters"):
+            raise AttributeError(name)
+        if not self:
+            raise MissingRuns(f"no run of {self.name or 'the kind'} is recorded")
+        return mean(getattr(run, name) for run in self)
+
+    def __str__(self) -> str:
+        """What they come to, and how many they are."""
+        return f"{self.end:.2f}% ({len(self)} run{'s' if len(self) > 1 else ''})"
+
+    def __format__(self, _: str) -> str:
+        return str(self)
+
+    @property
+    def ends(self) -> list[float]:
+        """Every run's mean accuracy of its last five epochs."""
+        return [run.end for run in self]
+
+    @property
+    def holding(self) -> int:
+        """How many runs hold the goal of the series."""
+        return sum(run.holds() for run in self)
+
+    def scale(self, what: str, block: int) -> float:
+        """Of the fresh network: the spread of the "values" after a block, or the size of its "gradients"."""
+        if not self or not all(run.scales for run in self):
+            raise MissingRuns("the fresh network was not measured")
+        return mean(run.scales[what][block] for run in self)
 
 
-def write_metrics(folder: Path | str, run: dict) -> Path:
-    """Write a run's metrics file, whole or not at all, and never over one of a larger run."""
-    path = metrics_path(folder, run["stage"], run["seed"])
-    if path.exists() and lacks(size(run), size(read_run(path))):
-        raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
-    write_whole(path, json.dumps(run, indent=1, allow_nan=False) + "\n")
-    return path
-
-
-def read_run(path: Path) -> dict:
-    """What a metrics file says; InputError if it isn't one, or not the one that belongs there."""
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read ({error}): delete it, or make it anew") from None
-    wrong = complaint(run)
-    if not wrong and path.parts[-2:] != (run["stage"], f"seed-{run['seed']}.json"):
-        wrong = "it is of another stage or seed"
-    if wrong:
-        raise InputError(f"{path} is no metrics file of this series ({wrong}): delete it, or make it anew")
-    return run
-
-
-def load_runs(folder: Path | str, stage: str, like: dict | None = None) -> Runs:
-    """The runs of `stage` under `folder`; given `like`, only those made of the same data for as many epochs.
-
-    Of these, only the ones of one recipe, the nearest to that of `like`: another rate is not another seed.
-    """
-    files = (Path(folder) / "metrics" / stage).glob("seed-*.json")
-    runs = [read_run(file) for file in files]
-    if like:
-        runs = [run for run in runs if all(run[key] == like[key] for key in SAME_DATA)]
-        nearest = min(runs, key=lambda run: (distance(run, like), run["seed"]), default=None)
-        runs = [run for run in runs if recipe(run) == recipe(nearest)]
-    return Runs(stage, runs)
-
-
-def recipe(run: dict) -> dict:
-    """What shapes a run, beside its data and its seed."""
-    return {"parameters": run["parameters"], "batch_size": run["batch_size"], **run["hyperparameters"]}
-
-
-def distance(run: dict, other: dict) -> int:
+def differences(run: Run, other: Run) -> int:
     """In how many of the settings that both have two runs differ."""
-    mine, theirs = recipe(run), recipe(other)
+    mine, theirs = run.recipe, other.recipe
     return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
-
-
-def comparable(folder: Path | str, stage: str, run: dict) -> Runs:
-    """The runs of `stage` made of the same data for as many epochs as `run`: beside it, else the recorded ones."""
-    return load_runs(folder, stage, run) or load_runs(RECORDED, stage, run)
-
-
-def stages(folder: Path | str) -> list[str]:
-    """The stages that have runs in `folder` or among the recorded ones."""
-    found = {path.name for place in (folder, RECORDED) for path in Path(place).glob("metrics/*")}
-    return sorted(filter(is_name, found))

@@ -1,9 +1,12 @@
 """The training loop and the evaluation that every stage uses."""
 
+import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
+from copy import deepcopy
 from itertools import islice
 
 import torch
@@ -99,7 +102,7 @@ def evaluate(model: nn.Module, loader: Loader) -> tuple[float, int, float]:
 
 
 def fit(
-    model: nn.Module,
+    net: nn.Module,
     train_loader: Loader,
     test_loader: Loader,
     clean_loader: Loader,
@@ -107,53 +110,76 @@ def fit(
     epochs: int,
     scheduler: LRScheduler | None = None,
     fresh_norms: bool = True,
+    channels_last: bool = True,
 ) -> list[dict]:
     """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
 
     `clean_loader` has the training images as they are. All of it is read after the first, every fifth and the last
-    epoch: it is as long as the training set, and after every epoch would make a run a good quarter longer. For batch
-    norm, its first batches are read after every epoch. `scheduler` takes a step a batch, as in `train_epoch`.
+    epoch: after every epoch it would make a run a good quarter longer. For batch norm, its first batches are read after
+    every epoch. `channels_last` is a layout of the weights in memory, in which a step is faster.
     """
+    if channels_last:
+        net.to(memory_format=torch.channels_last)
     history = []
     for epoch in range(1, epochs + 1):
-        started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+        started, rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
         bar = tqdm(train_loader, f"epoch {epoch}", leave=False, file=sys.stdout, disable=not someone_watches())
         try:
-            train_loss, train_accuracy = train_epoch(model, bar, optimizer, scheduler)
+            train_loss, train_accuracy = train_epoch(net, bar, optimizer, scheduler)
             if fresh_norms:
-                refresh_norms(model, clean_loader)
-            clean = evaluate(model, clean_loader)[2] if epoch in (1, epochs) or epoch % 5 == 0 else None
-            test_loss, test_correct, test_accuracy = evaluate(model, test_loader)
+                refresh_norms(net, clean_loader)
+            clean = evaluate(net, clean_loader)[2] if epoch in (1, epochs) or epoch % 5 == 0 else None
+            test_loss, test_correct, test_accuracy = evaluate(net, test_loader)
         except DivergedError as error:
             raise DivergedError(f"epoch {epoch}, {error}: try a lower learning_rate") from None
-        history.append(
-            {
-                "epoch": epoch,
-                "lr": rate,
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "train_accuracy_clean": clean,
-                "test_loss": test_loss,
-                "test_correct": test_correct,
-                "test_accuracy": test_accuracy,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-        print(line(history[-1]))
+        row = {
+            "epoch": epoch,
+            "lr": rate,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "train_accuracy_clean": clean,
+            "test_loss": test_loss,
+            "test_correct": test_correct,
+            "test_accuracy": test_accuracy,
+            "seconds": time.perf_counter() - started,
+        }
+        history.append(row)
+        tell(row, epochs)
     return history
 
 
-def line(row: dict) -> str:
-    """An epoch in a line."""
+def tell(row: dict, epochs: int) -> None:
+    """Print an epoch in a line; tell the runner, too, if there is one."""
     clean = row["train_accuracy_clean"]
-    clean = "" if clean is None else f"clean {clean:.2f} %"
-    return (
-        f"epoch {row['epoch']:2}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:.2f} %"
-        f"  {clean:13}  test {row['test_accuracy']:.2f} %  {row['seconds']:.1f} s"
+    print(
+        f"epoch {row['epoch']:2}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:.2f}%"
+        f"  {'' if clean is None else f'clean {clean:.2f}%':12}  test {row['test_accuracy']:.2f}%"
+        f"  {row['seconds']:.1f} s"
     )
+    if path := os.environ.get("SERIES_PROGRESS"):
+        with open(path, "a", encoding="utf-8") as file:
+            print(
+                json.dumps({"epoch": row["epoch"], "epochs": epochs, "test_accuracy": row["test_accuracy"]}), file=file
+            )
 
 
 def someone_watches() -> bool:
     """Whether a person looks on, at a terminal or in Jupyter; a front end that runs headless takes no input."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell.kernel._allow_stdin if hasattr(shell, "kernel") else sys.stdout.isatty()
+
+
+def measure_scales(net: nn.Sequential, images: Tensor, labels: Tensor) -> dict[str, list[float]]:
+    """The spread of the values after each block, and the size of the gradient of each convolution's weights.
+
+    In training mode, as the first step sees it, and on a copy: batch norm's running statistics stay as they were.
+    """
+    copy, values, spreads = deepcopy(net).train(), images, []
+    for block in copy:
+        values = block(values)
+        if isinstance(block, nn.Sequential):
+            spreads.append(values.std().item())
+    F.cross_entropy(values, labels).backward()
+    convolutions = [layer for layer in copy.modules() if isinstance(layer, nn.Conv2d)]
+    gradients = [layer.weight.grad.norm().item() for layer in convolutions[: len(spreads)]]
+    return {"values": spreads, "gradients": gradients}

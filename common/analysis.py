@@ -1,0 +1,172 @@
+"""The block that closes a notebook: its words are markdown in notebooks/analysis, its figures come from the runs.
+
+Over a paragraph may stand a comment: `<!-- now.swing < 0.1 -->` is a check, and a claim that the runs don't bear out is
+struck through; `<!-- target: run.gap < 0.3 -->` is an aim, which each run meets or misses. In braces stand expressions.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from common.config import ROOT, Config, environment
+from common.intervals import Gain, markdown_table, signed
+from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs
+
+WORDS = ROOT / "notebooks" / "analysis"
+NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales: dict | None = None) -> Any:
+    """Save the run's metrics, and show its Target / Result / Analysis beside the recorded runs of its kind."""
+    from IPython.display import Markdown
+
+    from common.batches import Batches
+    from common.receptive_field import receptive_field_table
+    from common.train import predict
+
+    rows = receptive_field_table(net)
+    logits, labels = predict(net, Batches(*digits.test, 200))
+    guesses = logits.argmax(1)
+    wrong = (guesses != labels).nonzero().flatten()
+    run = Run(
+        stage=config.stage,
+        dataset=digits.name,
+        parameters=sum(row.params for row in rows),
+        epochs=len(history),
+        images={"train": len(digits.train[1]), "test": len(digits.test[1])},
+        hyperparameters=config.hyperparameters,
+        history=history,
+        receptive_field=max(row.r_out for row in rows if row.operation.startswith("Conv2d")),
+        seconds=sum(row["seconds"] for row in history),
+        wrong=wrong.tolist(),
+        taken_for=guesses[wrong].tolist(),
+        scales=scales,
+        **{name: config.parameters[name] for name in ("seed", "split", "batch_size")},
+        **environment(config.device),
+    )
+    print(f"Saved as {run.save(config.folder)}")
+    return Markdown(block(run, config.folder))
+
+
+class Found(dict):
+    """Runs by name, read when they are asked for."""
+
+    def __init__(self, read: Callable[[str], Runs]) -> None:
+        super().__init__()
+        self.read = read
+
+    def __missing__(self, name: str) -> Runs:
+        self[name] = self.read(name)
+        return self[name]
+
+
+class Prose(Formatter):
+    """Fills the values of expressions into a text."""
+
+    def get_field(self, expression: str, _: Any, names: dict[str, Any]) -> tuple[Any, str]:
+        """What stands in braces, which is our own text and no one else's."""
+        return eval(expression, dict(names)), expression
+
+
+def block(run: Run, folder: Path = OUTPUTS) -> str:
+    """The block of a run and of those like it in `folder`; a lone one is told beside the recorded runs of its kind."""
+    recorded = Found(lambda stage: Runs.read(OUTPUTS / "metrics" / stage, run))
+    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded[stage])
+    runs = beside[run.stage]
+    lone = len(runs) == 1 and folder.resolve() != OUTPUTS
+    alike = [other for other in recorded[run.stage] if other.recipe == run.recipe]
+    names = {
+        "run": run,
+        "runs": runs,
+        "lone": lone,
+        "now": Runs(alike, run.stage) if lone and alike else runs,
+        "steps": beside,
+        "tried": Found(lambda path: Runs.read(OUTPUTS / "choices" / path)),
+        "gain": Gain.of,
+        "signed": signed,
+        "count": count,
+        "GOAL": GOAL,
+    }
+    text = (WORDS / f"{run.stage}.md").read_text(encoding="utf-8").strip()
+    if before := re.match(r"<!-- after: (\w+) -->\s+", text):
+        names["before"] = beside[before[1]]
+        text = text[before.end() :]
+    whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
+    if folder.resolve() == OUTPUTS:
+        whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
+    return "\n\n".join([f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))])
+
+
+def tell(paragraph: str, names: dict[str, Any]) -> str:
+    """A paragraph with its figures, if its check holds."""
+    kind, check, words = re.fullmatch(r"(?:<!-- (target: )?(.+?) -->\n)?(.+)", paragraph, re.S).groups()
+    bullet, words = re.fullmatch(r"(- )?(.+)", words, re.S).groups(default="")
+    if words == "{result}":
+        return result(names)
+    try:
+        words = Prose().vformat(words, (), names)
+        if kind:
+            return f"{bullet}{words}: {aim(check, names)}"
+        return bullet + (words if not check or eval(check, dict(names)) else f"**Not borne out here:** ~~{words}~~")
+    except MissingRuns as missing:
+        return f"{bullet}_Left out: {missing}._"
+
+
+def aim(check: str, names: dict[str, Any]) -> str:
+    """Whether a run meets an aim; of several runs, how many do."""
+    run, runs = names["run"], names["runs"]
+    if run.dataset != MNIST:
+        return f"not applicable ({run.dataset})"
+    if run.epochs < 5:
+        return f"not applicable (it takes five epochs, this run has {run.epochs})"
+    met = sum(bool(eval(check, names | {"run": each})) for each in runs)
+    if names["lone"]:
+        return "**met**" if met else "**missed**"
+    return f"**met by {met} of {len(runs)} runs**" if met else f"**missed by all {len(runs)} runs**"
+
+
+def result(names: dict[str, Any]) -> str:
+    """The verdict on the step, and the figures before and after it."""
+    run, now, before, lone = (names.get(name) for name in ("run", "now", "before", "lone"))
+    columns = {f"{step(runs)}, {whose(runs)}": runs for runs in (before, now) if runs}
+    if lone:
+        columns["your run"] = Runs([run])
+    rows = [
+        ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
+        ["gap: clean train accuracy less test", *(f"{signed(runs.gap)}" for runs in columns.values())],
+        ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
+        ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
+    ]
+    lines = [f"**Result.** {verdict(before, now)}", markdown_table(["", *columns], rows)]
+    if lone and len(now) > 1:
+        ends = f"ranged from {min(now.ends):.2f}% to {max(now.ends):.2f}%"
+        lines.append(f"*Your run (seed {run.seed}): {run.end:.2f}%. {whose(now).capitalize()} {ends}.*")
+    return "\n\n".join(lines)
+
+
+def verdict(before: Runs | None, now: Runs) -> str:
+    """What the step is worth, paired by seed; the five intervals of the series hold together."""
+    if before is None:
+        return f"{step(now).capitalize()} is where the series starts."
+    try:
+        gain = Gain.of(before, now, comparisons=5)
+    except MissingRuns as missing:
+        return f"No verdict: {missing}."
+    return f"**{gain.verdict.capitalize()}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
+
+
+def step(runs: Runs) -> str:
+    """What a stage is called in a sentence."""
+    return f"step {int(runs.name[:2])}" if runs.name[:2].isdigit() else "this network"
+
+
+def whose(runs: Runs) -> str:
+    """How many runs a figure is the mean of."""
+    return "one run" if len(runs) == 1 else f"mean of {count(len(runs))} runs"
+
+
+def count(number: int) -> str:
+    """A small number as a word."""
+    return NUMBERS[number] if number < len(NUMBERS) else str(number)
