@@ -15,7 +15,7 @@ from common.intervals import Gain, markdown_table, signed
 from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs
 
 WORDS = ROOT / "notebooks" / "analysis"
-NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales: dict | None = None) -> Any:
