@@ -4,6 +4,7 @@ from importlib import import_module
 
 MODULES = {
     "config": ("InputError", "begin"),
+    "runs": ("recorded",),
     "data": ("load_digits",),
     "batches": ("Augment", "Batches"),
     "blocks": ("GlobalAveragePool", "conv_block"),
@@ -11,7 +12,7 @@ MODULES = {
     "muon": ("muon",),
     "receptive_field": ("receptive_field_table",),
     "analysis": ("conclude",),
-    "inference": ("classify_file", "restore"),
+    "inference": ("classify_file", "restore", "save_weights", "show_answer"),
 }
 __all__ = [name for names in MODULES.values() for name in names]
 

@@ -251,3 +251,8 @@ def differences(run: Run, other: Run) -> int:
     """In how many of the settings that both have two runs differ."""
     mine, theirs = run.recipe, other.recipe
     return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+
+
+def recorded(stage: str) -> Runs:
+    """The recorded runs of a step, by seed."""
+    return Runs.read(OUTPUTS / "metrics" / stage)
