@@ -58,10 +58,9 @@ class Found(dict):
         self.read = read
 
     def __missing__(self, name: str) -> Runs:
-        self[name] = runs = self.read(name)
-        if not runs:
+        if not (runs := self.read(name)):
             raise MissingRuns(f"no run of {name} is recorded")
-        return runs
+        return self.setdefault(name, runs)
 
 
 class Prose(Formatter):
@@ -75,7 +74,7 @@ class Prose(Formatter):
 def block(run: Run, folder: Path = OUTPUTS) -> str:
     """The block of a run and of those like it in `folder`; a lone one is told beside the recorded runs of its kind."""
     recorded = Found(lambda stage: Runs.read(OUTPUTS / "metrics" / stage, run))
-    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded[stage])
+    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded.read(stage))
     runs = beside[run.stage]  # this one at least
     lone = len(runs) == 1 and folder.resolve() != OUTPUTS
     alike = [other for other in recorded.read(run.stage) if other.recipe == run.recipe]
