@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from common.blocks import GlobalAveragePool
 from common.config import InputError
+from common.intervals import markdown_table as as_markdown
 
 HEAD = "Operation|nin|Ch_in|Ch_Out|padding|kernel|stride|nout|jin|jout|rin|rout|Activation_Size|Params#"
 FORMULAS = (
@@ -22,7 +23,14 @@ Row = namedtuple(
 )  # n is the side of a map, j the pixels between its neighbours, r the side of the receptive field
 
 
-def receptive_field_table(net: nn.Module, input_size: tuple[int, int, int] = (1, 28, 28)) -> list[Row]:
+class Table(list[Row]):
+    """Rows that Jupyter shows as a table."""
+
+    def _repr_markdown_(self) -> str:
+        return markdown_table(self)
+
+
+def receptive_field_table(net: nn.Module, input_size: tuple[int, int, int] = (1, 28, 28)) -> Table:
     """A row for each convolution, pooling and linear layer of a chain of modules; together they hold its parameters."""
     if len(input_size) != 3 or input_size[1] != input_size[2]:
         raise InputError(f"input_size {input_size} is not a square picture: give (channels, side, side)")
@@ -50,7 +58,7 @@ def receptive_field_table(net: nn.Module, input_size: tuple[int, int, int] = (1,
     refuse_other("the result", end, rows[-1])
     if names := [name for name, weight in net.named_parameters() if weight in uncounted]:
         raise InputError(f"the forward pass leaves out {', '.join(names)}: use or remove that layer")
-    return [row for row in rows if row.operation]
+    return Table(row for row in rows if row.operation)
 
 
 def refuse_other(what: str, maps: Tensor, row: Row) -> None:
@@ -88,8 +96,7 @@ def geometry(layer: nn.Module, name: str) -> list[int]:
 
 def markdown_table(rows: list[Row]) -> str:
     """The columns of the published table, a total, and the formulas beneath."""
-    lines = [HEAD.split("|"), ["---", *["---:"] * 13], *([row[0], *(f"{n:,}" for n in row[1:])] for row in rows)]
-    lines.append(["Total", *[""] * 12, f"{sum(row.params for row in rows):,}"])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = [[row[0], *(f"{n:,}" for n in row[1:])] for row in rows]
+    table = as_markdown(HEAD.split("|"), [*cells, ["Total", *[""] * 12, f"{sum(row.params for row in rows):,}"]])
     beyond = f" An rout above {rows[0].n_in} reaches past the picture, into the padding."
     return f"{table}\n\n{FORMULAS}{beyond if any(row.r_out > rows[0].n_in for row in rows) else ''}"
