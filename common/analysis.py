@@ -16,7 +16,9 @@ from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs
 
 WORDS = ROOT / "notebooks" / "analysis"
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-UNLIKE = "**Analysis.** No recorded run is like this one: its data, length or settings differ. So these are its numbers only."
+UNLIKE = (
+    "**Analysis.** No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
+)
 
 
 def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales: dict | None = None) -> Any:
