@@ -253,7 +253,7 @@ def test_what_the_cache_lacks_is_downloaded_verified_and_kept_but_what_is_broken
 
 
 def test_parallel_runs_may_fill_the_cache_at_once(serve):
-    source, _ = serve(lambda write, content: time.sleep(0.2) or send(write, content))
+    source, asked = serve(lambda write, content: time.sleep(len(asked) % 4 / 10) or send(write, content))
     with multiprocessing.get_context("fork").Pool(3) as pool:
         assert pool.starmap_async(prepare, [("auto", source)] * 3).get(60) == ["MNIST"] * 3
     assert len(list(source.downloads.iterdir())) == 4
@@ -264,7 +264,7 @@ def test_the_second_mirror_helps_where_the_first_one_sends(bad, serve):
     source, _ = serve(BAD[bad], send)
     started = time.monotonic()
     data.download(IMAGES, source)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 6
     assert [path.name for path in source.downloads.iterdir()] == [f"{IMAGES}.gz"]
     assert gzip.decompress((source.downloads / f"{IMAGES}.gz").read_bytes()) == CONTENTS[IMAGES]
 
