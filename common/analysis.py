@@ -16,6 +16,9 @@ from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs, difference
 
 WORDS = ROOT / "notebooks" / "analysis"
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+UNLIKE = (
+    "**Analysis.** No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
+)
 
 
 def conclude(
@@ -67,8 +70,9 @@ class Found(dict):
         self.read = read
 
     def __missing__(self, name: str) -> Runs:
-        self[name] = self.read(name)
-        return self[name]
+        if not (runs := self.read(name)):
+            raise MissingRuns(f"no run of {name} is recorded")
+        return self.setdefault(name, runs)
 
 
 class Prose(Formatter):
@@ -82,20 +86,20 @@ class Prose(Formatter):
 def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) -> str:
     """The block of a run and of those like it in `folder`; a lone one is told beside the recorded runs of its kind."""
     ours = folder.resolve() in (OUTPUTS, OUTPUTS / "smaller")
-    nearest = Found(lambda stage: recorded(stage, run))
-    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or nearest[stage])
-    runs = beside[run.stage]
+    nearest = recorded(run.stage, run)
+    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded(stage, run))
+    runs = beside[run.stage]  # this one at least
     lone = len(runs) == 1 and not ours
-    alike = [other for other in nearest[run.stage] if not differences(other, run)]
+    alike = [other for other in nearest if not differences(other, run)]
     names = {
-        "facts": facts,
         "run": run,
         "runs": runs,
         "lone": lone,
-        "now": Runs(alike, run.stage) if lone and alike else runs,
+        "now": Runs(alike, run.stage) if lone else runs,
         "steps": beside,
-        "nearest": nearest[run.stage],
+        "nearest": nearest,
         "differences": differences,
+        "facts": facts,
         "tried": Found(lambda path: Runs.read(OUTPUTS / "choices" / path)),
         "gain": Gain.of,
         "signed": signed,
@@ -104,18 +108,21 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
     }
     text = (WORDS / f"{words or run.stage}.md").read_text(encoding="utf-8").strip()
     if before := re.match(r"<!-- after: (\w+) -->\s+", text):
-        names["before"] = beside[before[1]]
+        names["before"] = beside.read(before[1])
         text = text[before.end() :]
+    if lone and not alike and "**Analysis.**" in text:
+        text = text.partition("**Analysis.**")[0] + UNLIKE
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if ours:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
-    return "\n\n".join([f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))])
+    parts = [f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))]
+    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", "\n\n".join(parts))  # lists without gaps
 
 
 def tell(paragraph: str, names: dict[str, Any]) -> str:
     """A paragraph with its figures, if its check holds."""
     kind, check, words = re.fullmatch(r"(?:<!-- (target: )?(.+?) -->\n)?(.+)", paragraph, re.S).groups()
-    bullet, words = re.fullmatch(r"(- )?(.+)", words, re.S).groups(default="")
+    bullet, words = re.fullmatch(r"(- |\d\. )?(.+)", words, re.S).groups(default="")
     if words == "{result}":
         return result(names)
     try:
@@ -142,9 +149,9 @@ def aim(check: str, names: dict[str, Any]) -> str:
 
 def result(names: dict[str, Any]) -> str:
     """The verdict on the step, and the figures before and after it."""
-    run, now, before, lone = (names.get(name) for name in ("run", "now", "before", "lone"))
+    run, now, before = (names.get(name) for name in ("run", "now", "before"))
     columns = {f"{step(runs)}, {whose(runs)}": runs for runs in (before, now) if runs}
-    if lone:
+    if names["lone"]:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
@@ -152,22 +159,27 @@ def result(names: dict[str, Any]) -> str:
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
-    lines = [f"**Result.** {verdict(before, now)}", markdown_table(["", *columns], rows)]
-    if lone and len(now) > 1:
-        ends = f"ranged from {min(now.ends):.2f}% to {max(now.ends):.2f}%"
-        lines.append(f"*Your run (seed {run.seed}): {run.end:.2f}%. {whose(now).capitalize()} {ends}.*")
+    lines = [
+        verdict(before, now) if now else "**Result.** One run, and no verdict on the step.",
+        markdown_table(["", *columns], rows),
+    ]
+    if names["lone"] and len(now) > 1:
+        lines.append(
+            f"*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
+            f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"
+        )
     return "\n\n".join(lines)
 
 
 def verdict(before: Runs | None, now: Runs) -> str:
     """What the step is worth, paired by seed; the five intervals of the series hold together."""
     if before is None:
-        return f"{step(now).capitalize()} is where the series starts."
+        return f"**Result.** {step(now).capitalize()} is where the series starts."
     try:
         gain = Gain.of(before, now, comparisons=5)
     except MissingRuns as missing:
-        return f"No verdict: {missing}."
-    return f"**{gain.verdict.capitalize()}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
+        return f"**Result.** No verdict: {missing}."
+    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
 
 
 def step(runs: Runs) -> str:
