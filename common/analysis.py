@@ -58,8 +58,9 @@ class Found(dict):
         self.read = read
 
     def __missing__(self, name: str) -> Runs:
-        self[name] = self.read(name)
-        return self[name]
+        if not (runs := self.read(name)):
+            raise MissingRuns(f"no run of {name} is recorded")
+        return self.setdefault(name, runs)
 
 
 class Prose(Formatter):
@@ -73,10 +74,10 @@ class Prose(Formatter):
 def block(run: Run, folder: Path = OUTPUTS) -> str:
     """The block of a run and of those like it in `folder`; a lone one is told beside the recorded runs of its kind."""
     recorded = Found(lambda stage: Runs.read(OUTPUTS / "metrics" / stage, run))
-    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded[stage])
-    runs = beside[run.stage]
+    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded.read(stage))
+    runs = beside[run.stage]  # this one at least
     lone = len(runs) == 1 and folder.resolve() != OUTPUTS
-    alike = [other for other in recorded[run.stage] if other.recipe == run.recipe]
+    alike = [other for other in recorded.read(run.stage) if other.recipe == run.recipe]
     names = {
         "run": run,
         "runs": runs,
@@ -91,18 +92,19 @@ def block(run: Run, folder: Path = OUTPUTS) -> str:
     }
     text = (WORDS / f"{run.stage}.md").read_text(encoding="utf-8").strip()
     if before := re.match(r"<!-- after: (\w+) -->\s+", text):
-        names["before"] = beside[before[1]]
+        names["before"] = beside.read(before[1])
         text = text[before.end() :]
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if folder.resolve() == OUTPUTS:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
-    return "\n\n".join([f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))])
+    parts = [f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))]
+    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", "\n\n".join(parts))  # lists without gaps
 
 
 def tell(paragraph: str, names: dict[str, Any]) -> str:
     """A paragraph with its figures, if its check holds."""
     kind, check, words = re.fullmatch(r"(?:<!-- (target: )?(.+?) -->\n)?(.+)", paragraph, re.S).groups()
-    bullet, words = re.fullmatch(r"(- )?(.+)", words, re.S).groups(default="")
+    bullet, words = re.fullmatch(r"(- |\d\. )?(.+)", words, re.S).groups(default="")
     if words == "{result}":
         return result(names)
     try:
@@ -139,22 +141,24 @@ def result(names: dict[str, Any]) -> str:
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
-    lines = [f"**Result.** {verdict(before, now)}", markdown_table(["", *columns], rows)]
+    lines = [verdict(before, now), markdown_table(["", *columns], rows)]
     if lone and len(now) > 1:
-        ends = f"ranged from {min(now.ends):.2f}% to {max(now.ends):.2f}%"
-        lines.append(f"*Your run (seed {run.seed}): {run.end:.2f}%. {whose(now).capitalize()} {ends}.*")
+        lines.append(
+            f"*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
+            f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"
+        )
     return "\n\n".join(lines)
 
 
 def verdict(before: Runs | None, now: Runs) -> str:
     """What the step is worth, paired by seed; the five intervals of the series hold together."""
     if before is None:
-        return f"{step(now).capitalize()} is where the series starts."
+        return f"**Result.** {step(now).capitalize()} is where the series starts."
     try:
         gain = Gain.of(before, now, comparisons=5)
     except MissingRuns as missing:
-        return f"No verdict: {missing}."
-    return f"**{gain.verdict.capitalize()}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
+        return f"**Result.** No verdict: {missing}."
+    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
 
 
 def step(runs: Runs) -> str:

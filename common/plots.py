@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -114,7 +114,7 @@ def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: i
     changed = augment.apply(originals.repeat_interleave(versions, 0), amounts).unflatten(0, (-1, versions))
     mirrored = originals.flip(3).unsqueeze(1)
     grid = torch.cat([originals.unsqueeze(1), changed, mirrored], dim=1).flatten(0, 1)
-    title = "Each digit is moved a little, anew in every epoch; never mirrored: a mirrored 2 is no 2"
+    title = "Every digit is moved a little, again in each epoch, but never mirrored: a mirrored 2 is no 2"
     picture, axes, side = grid_of_images(title, dataset, grid)
     axes.axvline(side, color=VERMILION, linewidth=2)
     axes.set_xticks([side / 2, side * 5, side * 9.5], ["original", "as training may see it", "not this"])
@@ -139,6 +139,8 @@ def curves(history: list[dict], dataset: str, before: list[dict] | None = None) 
         draw_series(axes, history, f"train_{name}_clean", "train, clean", BLUE, "s")
         draw_series(axes, history, f"test_{name}", "test", VERMILION, "o-")
         axes.axvspan(max(0.5, len(history) - 4.5), len(history) + 0.5, color="0.95", zorder=0)
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     lowest = min(row["test_accuracy"] for row in history[1:] or history)
     accuracy.set_ylim(max(lowest, 97.5) - 0.1 if lowest > 90 else 0, 100)
     if dataset == MNIST:
@@ -218,6 +220,7 @@ def architecture(rows: list, digit: Tensor) -> Picture:
     for number, (name, side, channels, field, params) in enumerate(layers):
         x = 18 + 36 * number
         axes.imshow(digit, cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
+        axes.add_patch(Rectangle((x - 14, 16), 28, 28, fill=False, edgecolor="0.85"))
         seen = min(field, 28)
         axes.add_patch(
             Rectangle((x - seen / 2, 30 - seen / 2), seen, seen, fill=False, edgecolor=VERMILION, linewidth=2)

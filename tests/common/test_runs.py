@@ -1,0 +1,151 @@
+"""Metrics files: written whole, read with suspicion, compared only with their like."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from runs_for_tests import content, make
+
+from common.config import InputError
+from common.runs import OUTPUTS, MissingRuns, Run, Runs, recorded
+
+
+def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
+    run = make(wrong=[3, 7], taken_for=[1, 2], scales={"values": [0.5], "gradients": [0.1]}, receptive_field=22)
+    assert run.save(tmp_path) == tmp_path / "metrics" / "02_batchnorm" / "seed-0.json"
+    assert Run.read(run.save(tmp_path)) == run
+
+
+def test_figures_are_of_the_last_five_epochs() -> None:
+    run = make(10.0, 99.1, 99.2, 99.3, 99.4, 99.5)
+    assert run.last_five == [99.1, 99.2, 99.3, 99.4, 99.5]
+    assert run.end == pytest.approx(99.3)
+    assert run.lowest == 99.1 and run.best == 99.5 and run.first == 10.0
+    assert run.swing == pytest.approx(0.4) and run.gap == pytest.approx(99.9 - 99.5)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "holds"),
+    [
+        ((99.4,) * 5, True),
+        ((90.0, *(99.4,) * 5), True),
+        ((99.6, 99.6, 99.39, 99.6, 99.6), False),
+        ((99.9,) * 4, False),  # too short to show anything
+    ],
+)
+def test_the_goal_is_held_in_all_of_the_last_five_epochs_or_not_at_all(accuracies: tuple, holds: bool) -> None:
+    assert make(*accuracies).holds() is holds
+
+
+def test_a_figure_of_several_runs_is_their_mean() -> None:
+    runs = Runs([make(99.0, 99.2, seed=1), make(99.4, 99.4, seed=0)])
+    assert [run.seed for run in runs] == [0, 1]
+    assert runs.end == pytest.approx(99.25) and runs.swing == pytest.approx(0.1)
+    with pytest.raises(AttributeError):
+        _ = runs.beauty
+    with pytest.raises(MissingRuns, match="no run of step"):
+        _ = Runs(name="step").end
+
+
+BAD = {
+    "stage": ["../evil", 3, ""],
+    "seed": [-1, 1.5, True, "0"],
+    "dataset": ["<script>", None],
+    "versions": [{"torch": "<b>"}, []],
+    "images": [{"train": 1}, {"train": -1, "test": 1}],
+    "history": [[], [{}], "x", None, [content()["history"][0] | {"test_accuracy": 101.0}]],
+    "wrong": [[-1], ["0"], [10_000], 5],
+    "taken_for": [[10], [1, 2, 3]],
+    "scales": [{"values": ["x"]}, []],
+    "epochs": [4],
+    "hyperparameters": ["rate"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_metrics_file_that_is_damaged_is_refused_in_a_line(tmp_path: Path, name: str, value: object) -> None:
+    run = content(wrong=[1], taken_for=[2]) | {name: value}
+    path = tmp_path / "seed-0.json"
+    path.write_text(json.dumps(run))
+    with pytest.raises(InputError, match="is no metrics file of this series") as refusal:
+        Run.read(path)
+    assert "\n" not in str(refusal.value) and "delete it" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "7",
+        json.dumps(content() | {"more": 1}),
+        json.dumps({name: value for name, value in content().items() if name != "commit"}),
+        json.dumps(content(seed=1)),  # in the file of seed 0
+        json.dumps(content(history=[{**content()["history"][0], "test_loss": math.nan}], epochs=1)),
+    ],
+)
+def test_what_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "seed-0.json"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        Run.read(path)
+
+
+def test_a_run_in_the_folder_of_another_stage_is_refused(tmp_path: Path) -> None:
+    path = make().save(tmp_path)
+    other = tmp_path / "metrics" / "03_dropout" / path.name
+    other.parent.mkdir()
+    path.rename(other)
+    with pytest.raises(InputError, match="of another stage"):
+        Run.read(other)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "refused"),
+    [
+        ({"epochs": 4}, True),
+        ({"images": {"train": 100, "test": 10_000}}, True),
+        ({"dataset": "rendered digits, not MNIST"}, True),
+        ({"epochs": 6, "images": {"train": 100, "test": 10_000}}, True),  # longer, on fewer images
+        ({"epochs": 6}, False),
+        ({"hyperparameters": {"learning_rate": 0.2}}, False),
+    ],
+)
+def test_no_run_replaces_a_larger_one(tmp_path: Path, smaller: dict, refused: bool) -> None:
+    path = make().save(tmp_path)
+    before = path.read_text()
+    if refused:
+        with pytest.raises(InputError, match="holds a larger run"):
+            make(**smaller).save(tmp_path)
+        assert path.read_text() == before
+    else:
+        make(**smaller).save(tmp_path)
+        assert path.read_text() != before
+
+
+def test_runs_are_compared_with_those_on_the_same_data_of_the_nearest_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics" / "02_batchnorm"
+    for seed, other in enumerate(
+        [
+            {},
+            {"hyperparameters": {"learning_rate": 0.1, "shift_x": 1.5, "shift_y": 1.5}},
+            {"hyperparameters": {"learning_rate": 0.3}},
+            {"split": "validation"},
+            {"epochs": 6},
+            {"parameters": 5_000},
+        ]
+    ):
+        make(seed=seed, **other).save(tmp_path)
+    assert [run.seed for run in Runs.read(folder, make())] == [0]
+    assert [run.seed for run in Runs.read(folder, make(hyperparameters={"learning_rate": 0.1, "shift": 1.5}))] == [0]
+    assert [run.seed for run in Runs.read(folder, make(hyperparameters={"learning_rate": 0.3}))] == [2]
+    assert Runs.read(folder, make(dataset="rendered digits, not MNIST")) == []
+
+
+def test_every_recorded_metrics_file_is_sound() -> None:
+    files = [path for path in OUTPUTS.rglob("seed-*.json") if not {"weights", "scratch"} & set(path.parts)]
+    assert len(files) > 300
+    assert all(Run.read(path).history for path in files)
+    assert len(recorded("06_lr_scheduler")) >= 10
