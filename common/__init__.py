@@ -9,7 +9,6 @@ MODULES = {
     "batches": ("Augment", "Batches"),
     "blocks": ("GlobalAveragePool", "conv_block"),
     "train": ("fit", "measure_scales", "predict"),
-    "muon": ("muon",),
     "receptive_field": ("receptive_field_table",),
     "analysis": ("conclude",),
     "inference": ("classify_file", "restore", "save_weights", "show_answer"),
