@@ -6,8 +6,6 @@ from torch import Tensor, nn
 class GlobalAveragePool(nn.Module):
     """The mean over each map: one number a channel."""
 
-    is_global_pool = True
-
     def forward(self, maps: Tensor) -> Tensor:
         """[batch, channels, height, width] in, [batch, channels] out."""
         return maps.mean((2, 3))
