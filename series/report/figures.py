@@ -29,8 +29,8 @@ def spread(results: list[Runs]) -> Picture:
     style(axes, "", "wrong digits of 10,000")
     axes.grid(visible=False, axis="x")
     axes.set_yscale("log")
-    most = 100 * max(100 - run.lowest for runs in results for run in runs)
-    least = 100 * min(100 - max(run.last_five) for runs in results for run in runs)
+    most = max(10, *(100 * (100 - run.lowest) for runs in results for run in runs))
+    least = max(1, min(100 * (100 - max(run.last_five)) for runs in results for run in runs))
     if results[0][0].dataset == MNIST:
         axes.axhspan(0.1, LIMIT, color=GREEN, alpha=0.1, linewidth=0)
         axes.axhline(LIMIT, color=GREEN)
@@ -44,7 +44,7 @@ def spread(results: list[Runs]) -> Picture:
     ticks = [tick for tick in (20, 30, 40, 50, 60, 80, 100, 150, 200, 500, 1000, 2000, 5000) if least < tick < most]
     axes.set_yticks(ticks, ticks)
     axes.minorticks_off()
-    axes.set_ylim(most * (most / least) ** 0.24, max(least, 1) * 0.85)
+    axes.set_ylim(most * (most / least) ** 0.24, least * 0.85)
     return picture
 
 

@@ -107,9 +107,9 @@ def moved(text: str, folder: Path) -> str:
     """Words of a source with relative links as they have to be in another folder."""
 
     def point(match: re.Match) -> str:
-        beside = folder if (folder / match[1].partition("#")[0]).exists() else ROOT / "outputs"
-        home = NOTEBOOKS if match[1].startswith("../") else beside  # where other notebooks lie, executed
-        return f"]({os.path.relpath(home / match[1], folder)})"
+        beside = (folder, ROOT / "outputs", NOTEBOOKS)  # where other notebooks lie: executed, if they are
+        home = next((place for place in beside if (place / match[1].partition("#")[0]).exists()), NOTEBOOKS)
+        return f"]({os.path.relpath((NOTEBOOKS if match[1].startswith('../') else home) / match[1], folder)})"
 
     return re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", point, text)
 

@@ -13,11 +13,11 @@ LEARNT, FINE = 90, 99  # %: below the one a run learnt nothing; above the other 
 
 
 class Spread:
-    """The deviation between runs of one recipe, pooled over all answers: of the fine ones, and of the others."""
+    """The deviation between runs of one recipe, pooled over all that were tried: the fine ones, and the others."""
 
-    def __init__(self, answers: list[Runs]) -> None:
-        self.ends = {tuple(runs.ends): runs for runs in answers if runs}  # what several questions share counts once
-        learnt = [list(ends) for ends in self.ends if min(ends) > LEARNT]
+    def __init__(self, folder: Path) -> None:
+        recipes = [Runs.read(path) for path in {path.parent for path in folder.rglob("seed-*.json")}]
+        self.count, learnt = sum(map(len, recipes)), [runs.ends for runs in recipes if min(runs.ends) > LEARNT]
         self.fine = pooled_deviation([ends for ends in learnt if mean(ends) > FINE])
         self.other = pooled_deviation([ends for ends in learnt if mean(ends) <= FINE])
 
@@ -52,15 +52,15 @@ def table(plan: Any, found: dict[str, Runs], spread: Spread) -> str:
             accuracy = f"{runs.end:.3f} ± {spread.margin(runs):.3f}"
             difference = spread.against(taken, runs) if taken and runs is not taken else ""
         size = f"{runs.parameters:,.0f}" if runs else ""
-        rows.append([f"**{name}**" if name == plan.taken else name, size, len(runs), accuracy, difference])
+        label = name.replace("_", " ")
+        rows.append([f"**{label}**" if name == plan.taken else label, size, len(runs), accuracy, difference])
     return markdown_table(["", "parameters", "runs", "last five, %", "against the bold answer, points"], rows)
 
 
 def page(plans: list[Any], outputs: Path) -> dict[str, str]:
     """What the page of the choices is filled with."""
-    asked = [(plan, answers(plan, outputs)) for plan in plans]
-    spread = Spread([runs for _, found in asked for runs in found.values()])
-    sections = [[f"## {plan.title}", plan.note, table(plan, found, spread)] for plan, found in asked]
-    words = f"{len(plans)} questions, {sum(map(len, spread.ends))} runs. Runs of one recipe deviate from their mean by"
+    spread = Spread(outputs / "choices")
+    sections = [[f"## {plan.title}", plan.note, table(plan, answers(plan, outputs), spread)] for plan in plans]
+    words = f"{len(plans)} questions, {spread.count} runs. Runs of one recipe deviate from their mean by"
     words += f" {spread.fine[0]:.3f} points ({spread.fine[1]} degrees of freedom; {spread.other[0]:.2f} below {FINE}%)."
     return {"spread": words, "questions": "\n\n".join(part for section in sections for part in section if part)}
