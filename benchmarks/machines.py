@@ -13,7 +13,7 @@ import psutil
 
 from common.data import CACHE
 from common.outpost import CACHE as BESIDE_WORKERS
-from common.rendered import VERSION
+from common.standin import VERSION
 
 STAND_IN = CACHE / f"rendered-{VERSION}.npz"
 

@@ -16,6 +16,9 @@ from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs
 
 WORDS = ROOT / "notebooks" / "analysis"
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+UNLIKE = (
+    "**Analysis.** No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
+)
 
 
 def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales: dict | None = None) -> Any:
@@ -82,7 +85,7 @@ def block(run: Run, folder: Path = OUTPUTS) -> str:
         "run": run,
         "runs": runs,
         "lone": lone,
-        "now": Runs(alike, run.stage) if lone and alike else runs,
+        "now": Runs(alike, run.stage) if lone else runs,
         "steps": beside,
         "tried": Found(lambda path: Runs.read(OUTPUTS / "choices" / path)),
         "gain": Gain.of,
@@ -94,6 +97,8 @@ def block(run: Run, folder: Path = OUTPUTS) -> str:
     if before := re.match(r"<!-- after: (\w+) -->\s+", text):
         names["before"] = beside.read(before[1])
         text = text[before.end() :]
+    if lone and not alike:
+        text = text.partition("**Analysis.**")[0] + UNLIKE
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if folder.resolve() == OUTPUTS:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
@@ -131,9 +136,9 @@ def aim(check: str, names: dict[str, Any]) -> str:
 
 def result(names: dict[str, Any]) -> str:
     """The verdict on the step, and the figures before and after it."""
-    run, now, before, lone = (names.get(name) for name in ("run", "now", "before", "lone"))
+    run, now, before = (names.get(name) for name in ("run", "now", "before"))
     columns = {f"{step(runs)}, {whose(runs)}": runs for runs in (before, now) if runs}
-    if lone:
+    if names["lone"]:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
@@ -141,8 +146,11 @@ def result(names: dict[str, Any]) -> str:
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
-    lines = [verdict(before, now), markdown_table(["", *columns], rows)]
-    if lone and len(now) > 1:
+    lines = [
+        verdict(before, now) if now else "**Result.** One run, and no verdict on the step.",
+        markdown_table(["", *columns], rows),
+    ]
+    if names["lone"] and len(now) > 1:
         lines.append(
             f"*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
             f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"

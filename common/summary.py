@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 from common import InputError, choices, notebooks, plots, smaller, speed, tables
-from common.data import CACHE, load_digits
+from common.data import is_at_hand, load_digits
 from common.files import write_whole
-from common.mnist import is_at_hand
 from common.notebooks import SERIES, read_notebook, render_block
 from common.recipes import QUESTIONS, ROUNDING
 from common.runs import MNIST, RECORDED, ROOT, TARGET, Runs, last_five, load_runs, size
@@ -52,7 +51,7 @@ def draw(folder: Path, results: list[Runs]) -> None:
     plots.save(plots.stage_spread(accuracies, dataset), folder / "figures" / "spread.png")
     histories = {runs.stage: [run["history"] for run in runs] for runs in results}
     plots.save(plots.stage_curves(histories, dataset), folder / "figures" / "curves.png")
-    if len(results[-1]) > 1 and dataset == MNIST and is_at_hand(CACHE):
+    if len(results[-1]) > 1 and dataset == MNIST and is_at_hand():
         images, labels = load_digits("mnist", results[-1][0]["split"]).test
         wrong = [(index, int(labels[index]), guesses) for index, guesses in tables.always_wrong(results[-1]).items()]
         figure = plots.always_wrong(images, wrong, len(results[-1]), dataset)

@@ -16,6 +16,7 @@ from common.blocks import GlobalAveragePool, conv_block
 from common.weights import read_layers, restore, write_weights
 
 ROOT = runs.ROOT
+torch.set_num_threads(1)  # as runs have: threads that share a core wait for each other
 
 PARAMETERS = """\
 seed = 0

@@ -259,7 +259,7 @@ def test_the_runner_takes_smoke_to_the_benchmark(smoke, series, monkeypatch, cap
 
 @pytest.mark.chain
 def test_the_whole_benchmark_works_in_small(tmp_path):
-    path = benchmark.run(load_digits("rendered", images=1).name, tmp_path, smoke=True)
+    path = benchmark.run(load_digits("rendered", limit=1).name, tmp_path, smoke=True)
     record = json.loads(path.read_text())
     assert list(record["measured"]) and set(record["measured"]) == {row.name for row in speed.ROWS} - {
         "ratio_floor_compiled"

@@ -19,7 +19,7 @@ from conftest import SWEPT, Series, has_ended
 from benchmarks.machines import STAND_IN, Machines, wait_until
 from common import InputError, chain, data, outpost, remote
 from common.cli import read_options
-from common.rendered import NAME
+from common.standin import NAME
 
 SWEEP = 'stages = [1]\nseeds = [0, 1]\nsplit = "validation"\nlearning_rate = [0.1, 0.5]\nepochs = 2\ncopies = true\n'
 

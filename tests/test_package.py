@@ -13,7 +13,8 @@ COMPOSING = {"appendix", "chain", "choices", "cli", "execution", "notebooks", "p
 COMPOSING |= {"smaller", "cluster", "points", "remote", "sweep"}
 # And these, each on what lies right below it.
 ALLOWED = {
-    "data": {"mnist", "rendered"},  # falls back from the one to the other
+    "data": {"config", "standin"},  # falls back to a stand-in
+    "standin": {"batches"},  # moves digits as training does
     "canvas": {"files"},  # saves figures, whole
     "plots": {"canvas"},  # draws on it
     "landscape": {"canvas"},  # and so does this
@@ -68,6 +69,6 @@ def test_a_module_says_what_it_is_for_and_so_do_its_public_functions_and_classes
 
 def test_imports_are_found_in_every_form(tmp_path):
     path = tmp_path / "module.py"
-    forms = ["import common.data", "from common import mnist", "from common.plots import show", "from . import train"]
+    forms = ["import common.data", "from common import muon", "from common.plots import show", "from . import train"]
     path.write_text("\n".join([*forms, "def f():\n    from .report import block", "import torch, common"]))
-    assert siblings_of(path) == {"data", "mnist", "plots", "train", "report"}
+    assert siblings_of(path) == {"data", "muon", "plots", "train", "report"}

@@ -96,7 +96,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Sixty random images in place of any data, no GPU, and nothing recorded to compare with."""
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.randint(256, (60, 28, 28), generator=draw).byte(), torch.arange(60) % 10
-    monkeypatch.setattr(data, "read_first", lambda source: ("rendered digits, not MNIST", (images, labels) * 2))
+    monkeypatch.setattr(data, "read", lambda *_: ("rendered digits, not MNIST", (images, labels) * 2))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(runs, "RECORDED", tmp_path / "recorded")
 

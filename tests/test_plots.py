@@ -8,10 +8,10 @@ from PIL import Image
 
 from common import canvas, plots
 from common.batches import Augment
-from common.rendered import NAME as STAND_IN
-from common.rendered import render_digits
+from common.standin import NAME as STAND_IN
+from common.standin import TRAIN_FONTS, draw_half
 
-PIXELS, LABELS, *_ = render_digits(train_count=40, test_count=1)
+PIXELS, LABELS = draw_half(TRAIN_FONTS, 40, seed=0)
 IMAGES = PIXELS.unsqueeze(1) / 255
 RIGHT = torch.eye(10)[LABELS]
 
