@@ -4,6 +4,7 @@ import ast
 import contextlib
 import os
 import platform
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -64,6 +65,16 @@ def one_of(*names: str) -> Rule:
     return Rule(lambda value: value in names, f"one of {', '.join(names)}")
 
 
+def numbers(least: int, words: str) -> Rule:
+    """At least so many whole numbers above 0, in a text."""
+
+    def holds(value: Any) -> bool:
+        parts = value.split() if isinstance(value, str) else [""]
+        return len(parts) >= least and all(re.fullmatch("[1-9][0-9]{0,3}", part) for part in parts)
+
+    return Rule(holds, words)
+
+
 def is_folder(value: Any) -> bool:
     """Whether this is the path of a folder that exists or can be made."""
     try:
@@ -77,13 +88,15 @@ def is_folder(value: Any) -> bool:
 AMOUNT = number("from 0 (off) to 1000", lambda value: 0 <= value <= 1000)
 BELOW_ONE = number("from 0 (off) to below 1", lambda value: 0 <= value < 1)
 SHARE = number("from 0 to 1", lambda value: 0 <= value <= 1)
+RATE = number("above 0, up to 1000", lambda value: 0 < value <= 1000)
+BLOCKS = numbers(0, 'the numbers of blocks, such as "1 3", or ""')
 LARGEST = 2**31 - 1
 RULES = {
     "seed": whole(0, 2**32 - 1),
     "epochs": whole(1, 10_000),
     "batch_size": whole(1, LARGEST),
     "limit": whole(0, LARGEST),
-    "learning_rate": number("above 0, up to 1000", lambda value: 0 < value <= 1000),
+    "learning_rate": RATE,
     "weight_decay": AMOUNT,
     "dropout": BELOW_ONE,
     "rotation": AMOUNT,
@@ -92,6 +105,14 @@ RULES = {
     "shear": number("from 0 (off) to below 90", lambda value: 0 <= value < 90),
     "warmup": SHARE,
     "settle": SHARE,
+    "schedule": one_of("settle", "constant", "steps", "cosine", "one_cycle", "linear"),
+    "optimizer": one_of("sgd", "muon"),
+    "kernel_rate": RATE,
+    "widths": numbers(1, 'the channels of each block, such as "8 8 12"'),
+    **dict.fromkeys(("pooled", "padded", "separable", "shared"), BLOCKS),
+    "activation": one_of("relu", "leaky_relu", "silu"),
+    "init": one_of("pytorch", "he"),
+    "head": one_of("gap_fc", "conv_gap", "flatten_fc"),
     "device": one_of("auto", "cpu", "cuda"),
     "data": one_of("auto", "mnist", "rendered"),
     "split": one_of(*SPLITS),
@@ -101,7 +122,8 @@ RULES = {
 
 def refuse_bad(values: dict[str, Any]) -> None:
     """Refuse a value that breaks the rule of its parameter; one without a rule may be anything."""
-    for name, rule in RULES.items():
+    own = {"epochs": whole(0, 10_000)} if "system" in values else {}  # 0: as many as were published
+    for name, rule in (RULES | own).items():
         if name in values and not rule.holds(values[name]):
             raise InputError(f"parameter {name} must be {rule.words}, not {abridged(values[name])}")
     warmup, settle = values.get("warmup", 0), values.get("settle", 1)
