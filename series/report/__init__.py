@@ -4,13 +4,11 @@ import json
 import os
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common.analysis import Found, count, tell
+from common.analysis import Found, count, tell_all
 from common.config import ROOT, InputError, write_whole
 from common.data import CACHE, load_digits
 from common.inference import as_mnist, read_ink
@@ -19,7 +17,8 @@ from common.plots import architecture
 from common.receptive_field import markdown_table, receptive_field_table
 from common.runs import GOAL, MNIST, OUTPUTS, Runs
 from series.report import figures, notebooks, questions, systems, tables
-from series.report.readme import fill, repository, tight
+from series.report.html import write_report
+from series.report.readme import fill, filled, repository
 
 WORDS = Path(__file__).parent / "words"
 RECORD = OUTPUTS / "benchmark.json"
@@ -40,7 +39,7 @@ def series(folder: Path) -> str:
     results = read_results(folder)
     recorded = folder.resolve() == OUTPUTS
     for runs in results:
-        notebooks.write_block(runs[0], folder, recorded)
+        notebooks.write_block(runs[0], folder, notebooks.NOTEBOOKS / f"{runs.name}.ipynb", recorded)
     draw(results, folder)
     made = parts(results)
     if recorded:
@@ -50,8 +49,7 @@ def series(folder: Path) -> str:
         page = [f"# Results on {results[0][0].dataset}", made("setting"), made("runs"), made("steps")]
         page += ["![Wrong digits by step](figures/spread.png)", "![Accuracy by epoch](figures/curves.png)"]
         write_whole(folder / "README.md", "\n\n".join(page) + "\n")
-    if find_spec("series.report.html"):
-        import_module("series.report.html").write_report(folder)
+    write_report(folder, filled((ROOT / "README.md").read_text(encoding="utf-8"), made))
     return tables.terminal(results)
 
 
@@ -106,8 +104,7 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
 
 def words(name: str, names: dict[str, Any]) -> str:
     """A text from `words/`, its figures filled in and its checks held against the runs."""
-    paragraphs = (WORDS / f"{name}.md").read_text(encoding="utf-8").strip().split("\n\n")
-    return tight("\n\n".join(tell(paragraph, names) for paragraph in paragraphs))
+    return tell_all((WORDS / f"{name}.md").read_text(encoding="utf-8").strip(), names)
 
 
 def looks() -> str:
@@ -120,10 +117,10 @@ def looks() -> str:
 
 def smaller(folder: Path) -> str:
     """Bring the notebooks of the smaller network up to its runs."""
-    found = [Runs.read(path) for path in sorted((folder / "metrics").glob("*"))]
-    for runs in found:
-        notebooks.write_block(runs[0], folder, folder.resolve() == OUTPUTS / "smaller")
-    return tables.terminal(found) if found else systems.MISSING
+    runs = Runs.read(folder / "metrics")
+    source, recorded = notebooks.NOTEBOOKS / "appendix_smaller.ipynb", folder.resolve() == OUTPUTS / "smaller"
+    notebooks.write_block(runs[0], folder, source, recorded)
+    return tables.terminal([runs])
 
 
 def published(folder: Path) -> str:

@@ -24,11 +24,6 @@ BY_HAND = "In Colab: *File → Open notebook → GitHub*, then the address of th
 NOISE = {"papermill", "execution", "widgets"}
 
 
-def find(stage: str, folder: Path = NOTEBOOKS) -> Path:
-    """The notebook of a stage in a folder, whose name may begin with more; where it would lie, if it isn't there."""
-    return next(folder.glob(f"*{stage}.ipynb"), folder / f"{stage}.ipynb")
-
-
 def read(path: Path) -> NotebookNode:
     """A notebook; InputError for what is none."""
     try:
@@ -45,13 +40,13 @@ def write(path: Path, notebook: NotebookNode) -> None:
 
 def title(stage: str) -> str:
     """What a step is called: the number and the name in the first heading of its notebook."""
-    texts = [cell.source for cell in read(find(stage)).cells if cell.cell_type == "markdown"]
+    texts = [cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells if cell.cell_type == "markdown"]
     return re.search(r"^# (?:Step )?([^:\n]+)", "\n".join(texts), re.M)[1]
 
 
 def network(stage: str) -> nn.Module:
     """The network of a notebook: its class Net, with the parameters that the notebook has."""
-    cells = [cell.source for cell in read(find(stage)).cells if cell.cell_type == "code"]
+    cells = [cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells if cell.cell_type == "code"]
     body = ast.parse(next(cell for cell in cells if "class Net" in cell)).body
     code = next(node for node in body if getattr(node, "name", "") == "Net")
     names = {"nn": nn, "conv_block": common.conv_block, "GlobalAveragePool": common.GlobalAveragePool}
@@ -60,10 +55,9 @@ def network(stage: str) -> nn.Module:
     return names["Net"](*(defaults[name] for name in inspect.signature(names["Net"]).parameters))
 
 
-def write_block(run: Run, folder: Path, recorded: bool) -> None:
+def write_block(run: Run, folder: Path, source: Path, recorded: bool) -> None:
     """Write the block of a run into the executed copy in its folder; of a recorded run, into the source as well."""
-    source, copy = find(run.stage), find(run.stage, folder)
-    notebook = read(source)
+    notebook, copy = read(source), folder / f"{run.stage}.ipynb"
     notebook.cells[-1].source = block(run, folder)
     if recorded:
         write(source, notebook)
@@ -78,7 +72,7 @@ def retold(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookNo
     injected = [cell for cell in code if "injected-parameters" in cell.metadata.get("tags", [])]
     ran = {cell.id: cell for cell in code if cell.id in known}
     if len(ran) + len(injected) < len(code):  # run before its source got other cells
-        copy.cells[-1].source = source.cells[-1].source
+        copy.cells[-1].source = moved(source.cells[-1].source, folder)
         return copy
     copy.cells = []
     for cell in source.cells:

@@ -1,5 +1,6 @@
 """Pages with marks that are filled in, and the address that their links lead to."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -28,21 +29,11 @@ def filled(text: str, part: Callable[[str], str]) -> str:
 
 def repository(root: Path) -> str:
     """The owner and name of the repository on GitHub; "" where neither a workflow nor `git remote` knows them."""
-    known = os.environ.get("GITHUB_REPOSITORY") or remote(root)
-    match = re.fullmatch(r"(?:(?:\w+://)?(?:[^@/\s]+@)?github\.com[:/])?([\w.-]+/[\w.-]+?)(?:\.git)?/?", known)
-    return match[1] if match else ""
-
-
-def remote(root: Path) -> str:
-    """The address that a clone was made from, if that was on GitHub."""
-    try:
-        command = ["git", "-C", str(root), "remote", "get-url", "origin"]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return found if "github.com" in found else ""
-
-
-def tight(text: str) -> str:
-    """Markdown whose lists have no empty lines between their items."""
-    return re.sub(r"^(- .*)\n\n(?=- )", r"\1\n", text, flags=re.M)
+    command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+    with contextlib.suppress(OSError):  # where there is no git, nothing is known
+        origin = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        address = r"(?:\w+://)?(?:[^@/\s]+@)?github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+        known = os.environ.get("GITHUB_REPOSITORY")
+        match = re.fullmatch(r"([\w.-]+/[\w.-]+)", known) if known else re.fullmatch(address, origin)
+        return match[1] if match else ""
+    return ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from common.intervals import Gain, markdown_table, of_mean, signed
 from common.runs import GOAL, MNIST, MissingRuns, Runs
-from series.report.notebooks import COLAB, find, title
+from series.report.notebooks import COLAB, title
 
 # What a step changes, in code; a test looks for it in the notebooks.
 CHANGES = {
@@ -52,14 +52,15 @@ def gains(results: list[Runs]) -> list[Gain | None]:
 
 def overview(results: list[Runs], address: str) -> str:
     """The README's table: what each step changes, what comes of it, and where to run it."""
-    rows = []
+    rows, counts = [], {len(runs) for runs in results}
     for runs, gain in zip(results, gains(results), strict=True):
-        name, reach = find(runs.name).name, f" ({min(runs.ends):.2f}–{max(runs.ends):.2f})" if len(runs) > 1 else ""
+        name, many = f"{runs.name}.ipynb", f", {len(runs)} runs" if len(counts) > 1 else ""
+        reach = f" ({min(runs.ends):.2f}–{max(runs.ends):.2f}{many})" if len(runs) > 1 else ""
         colab = f"[Colab]({COLAB}/{address}/blob/main/notebooks/{name})" if address else f"[notebook](notebooks/{name})"
         helps = f"{gain.verdict}, {gain:.2f}" if gain else "–"
         cells = [f"{runs.end:.2f}%{reach}", f"{wrong(runs):.0f}", helps, colab]
         rows.append([f"[{title(runs.name)}](outputs/{name})", CHANGES.get(runs.name, ""), *cells])
-    accuracy = f"Test accuracy, {len(results[-1])} runs"
+    accuracy = f"Test accuracy, {max(counts)} runs" if len(counts) == 1 else "Test accuracy"
     return markdown_table(
         ["Step", "What changes, in code", accuracy, "Wrong of 10,000", "Does it help?", "Run it"], rows
     )
@@ -78,7 +79,7 @@ def evidence(results: list[Runs]) -> str:
             held,
         ]
         figures = [f"{runs.swing:.2f}", f"{runs.clean:.2f}", signed(runs.gap), f"{runs.loss:.4f}"]
-        rows.append([f"[{runs.name}]({find(runs.name).name})", *cells, *figures])
+        rows.append([f"[{runs.name}]({runs.name}.ipynb)", *cells, *figures])
     head = ["", "parameters", "runs", "last five epochs, %", "lowest epoch", f"hold {GOAL}%"]
     return markdown_table([*head, "swing", "train, clean", "gap", "test loss"], rows)
 
@@ -107,12 +108,11 @@ def settings(plan: Any, folder: Path) -> list[Setting]:
     found = []
     for name, values in plan.settings():
         variant = {"variant": name.partition("/")[0]} if plan.variants else {}
-        for notebook in plan.notebooks:
-            stage = plan.stage or notebook
-            places = folder / "metrics" / name / stage, folder / name / stage, folder / name
-            place = next((place for place in places if any(place.glob("seed-*.json"))), places[0])
-            values = {name: value for name, value in values.items() if name in plan.grid}
-            found.append(Setting({"notebook": stage, **variant, **values}, Runs.read(place)))
+        swept = variant | {name: value for name, value in values.items() if name in plan.grid}
+        for stage in [plan.stage] if plan.stage else plan.notebooks:
+            places = [folder / name / stage, folder / name] if plan.variants else [folder / "metrics" / name / stage]
+            runs = next((runs for place in places if (runs := Runs.read(place))), Runs())
+            found.append(Setting({"notebook": stage, **swept}, runs))
     return found
 
 

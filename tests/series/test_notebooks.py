@@ -14,7 +14,6 @@ from series.report.notebooks import (
     NOTEBOOKS,
     SERIES,
     addressed,
-    find,
     moved,
     publish_links,
     read,
@@ -40,8 +39,8 @@ def notebook(*cells: tuple[str, str], **outputs: list):
 def test_recorded_text_is_rendered_text(stage: str) -> None:
     text = block(recorded(stage)[0])
     assert (WORDS / f"{stage}.md").exists()
-    assert read(find(stage)).cells[-1].source == text
-    assert read(find(stage, ROOT / "outputs")).cells[-1].source == moved(text, ROOT / "outputs")
+    assert read(NOTEBOOKS / f"{stage}.ipynb").cells[-1].source == text
+    assert read(ROOT / "outputs" / f"{stage}.ipynb").cells[-1].source == moved(text, ROOT / "outputs")
 
 
 @pytest.mark.parametrize("stage", SERIES)

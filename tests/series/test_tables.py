@@ -13,7 +13,7 @@ from common.config import ROOT
 from common.intervals import of_share
 from common.runs import OUTPUTS, MissingRuns, Runs, recorded
 from series.report import questions, read_results, systems, tables
-from series.report.notebooks import SERIES, find, read
+from series.report.notebooks import NOTEBOOKS, SERIES, read
 
 FACTS = systems.read_facts()
 
@@ -85,13 +85,16 @@ def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -
     found = rows(tables.overview([step(1, 98.8, 99.0), step(2, 99.3, 99.5), step(3, 99.31, 99.47)], ""))
     assert found[1][1:] == [tables.CHANGES[SERIES[1]], "99.40% (99.30–99.50)", "60", "helps, +0.50", found[1][5]]
     assert [row[4] for row in found] == ["–", "helps, +0.50", "too close to call, −0.01"]
+    assert "99.40% (99.30–99.50, 2 runs)" in tables.overview([step(1, 99.0), step(2, 99.3, 99.5)], "")
     assert "notebooks/02_batchnorm.ipynb" in found[1][5] and "colab" not in found[1][5].lower()
     assert "github/me/mine/blob/main/notebooks/02_batchnorm.ipynb" in tables.overview([step(2, 99.0)], "me/mine")
 
 
 def test_the_changes_are_in_the_notebooks() -> None:
     for stage, words in tables.CHANGES.items():
-        code = "".join(cell.source for name in SERIES for cell in read(find(name)).cells if name <= stage)
+        code = "".join(
+            cell.source for name in SERIES for cell in read(NOTEBOOKS / f"{name}.ipynb").cells if name <= stage
+        )
         code = "".join(code.replace("self.", "").split())
         for snippet in words.split("`")[1::2]:
             for part in "".join(snippet.split()).replace("…", "\0").split("\0"):
