@@ -15,9 +15,6 @@ MODULES = {
 }
 __all__ = [name for names in MODULES.values() for name in names]
 
-# Where the series is published. Links and notebooks take it from here: change it, then run ./run_all.sh --rewrite
-REPOSITORY = "https://github.com/your-account/mnist-six-steps"
-
 
 def __getattr__(name: str):
     """A public name, from its module: what needs no torch need not wait for it."""

@@ -115,8 +115,13 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if ours:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
-    parts = [f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))]
-    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", "\n\n".join(parts))  # lists without gaps
+    return f"## Target / Result / Analysis: {whose}\n\n{tell_all(text, names)}"
+
+
+def tell_all(text: str, names: dict[str, Any]) -> str:
+    """A text, paragraph by paragraph; its lists have no gaps."""
+    told = "\n\n".join(tell(paragraph, names) for paragraph in text.split("\n\n"))
+    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", told)
 
 
 def tell(paragraph: str, names: dict[str, Any]) -> str:
