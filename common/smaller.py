@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from common import choices
-from common.cli import APPENDICES
 from common.intervals import in_words, step
 from common.notebooks import point_to_repository, render_block, render_choices
 from common.runs import RECORDED, ROOT, TARGET, Runs, load_runs, size
 from common.tables import plus_minus, terminal
 
-NOTEBOOK = APPENDICES["smaller"]
+NOTEBOOK = Path("notebooks", "appendix", "smaller_network.ipynb")
 STAGE = NOTEBOOK.stem
 FOLDER = RECORDED / "smaller"
 LIMIT = 4_300  # parameters: what the series aims to come below at last

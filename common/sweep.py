@@ -1,6 +1,7 @@
 """A sweep as a whole: the table and the figure that tell of its points."""
 
 import math
+from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
@@ -8,13 +9,21 @@ from matplotlib.figure import Figure
 
 from common.canvas import save
 from common.effects import Effect, effects
-from common.execution import is_done
 from common.files import write_whole
 from common.intervals import of_mean
-from common.points import Point
 from common.runs import end, read_run
 
 BEST = 10  # settings that are shown at a terminal
+
+
+class Point(NamedTuple):
+    """A stage with one seed and one setting."""
+
+    stage: str
+    place: str
+    setting: dict[str, Any]
+    metrics: Path
+    is_done: bool
 
 
 class Row(NamedTuple):
@@ -26,12 +35,11 @@ class Row(NamedTuple):
     asked: int
 
 
-def summarise(points: list[Point]) -> str:
+def summarise(points: list[Point], folder: Path, parameters: list[dict[str, Any]]) -> str:
     """Write the table and the figure of the points that are there; the best of them for the terminal."""
-    rows, swept, folder = rows_of(points), list(points[0].setting), points[0].folder
-    dataset = f"{points[0].identity['dataset']}, {points[0].parameters['split']} split"
-    same = alike([point.identity["parameters"] for point in points])
-    write_whole(folder / "README.md", page(rows, swept, dataset, same))
+    rows, swept = rows_of(points), list(points[0].setting)
+    dataset = f"{parameters[0]['data']}, {parameters[0]['split']} split"
+    write_whole(folder / "README.md", page(rows, swept, dataset, alike(parameters)))
     there = [row for row in rows if row.figures]
     if there:
         save(draw(there, swept, dataset), folder / "figures" / "sweep.png")
@@ -46,7 +54,7 @@ def rows_of(points: list[Point]) -> list[Row]:
     for point in points:
         found.setdefault((point.place, point.stage), []).append(point)
     return [
-        Row(some[0].stage, some[0].setting, [end(read_run(one.metrics)) for one in some if is_done(one)], len(some))
+        Row(some[0].stage, some[0].setting, [end(read_run(one.metrics)) for one in some if one.is_done], len(some))
         for some in found.values()
     ]
 

@@ -5,7 +5,6 @@ from statistics import mean, stdev
 
 from common import smaller, tables, verdicts
 from common.canvas import save
-from common.cli import APPENDICES
 from common.files import write_whole
 from common.landscape import Point, landscape
 from common.notebooks import SERIES, point_to_repository
@@ -20,7 +19,7 @@ def summarise(folder: Path) -> str:
     """Write the tables of `folder`, of the recorded runs the page and its figure, too; a table for the terminal."""
     results = read_results(folder)
     if folder.resolve() == FOLDER:
-        point_to_repository(ROOT / APPENDICES["published"])
+        point_to_repository(ROOT / "notebooks" / "appendix" / "published_systems.ipynb")
         save(landscape(points(results)), folder / "parameters.png")
         fill(folder / "README.md", parts(results))
     else:

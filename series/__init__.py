@@ -1,0 +1,1 @@
+"""What runs the notebooks and tells of their runs: `python -m series`."""
