@@ -1,22 +1,15 @@
 """The runs behind the choices are of the networks and settings that the notebooks have."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
-from conftest import make_run, network_of
+from helpers import make_run, network_of, parameters_of
 from torch import nn
 
-from common import InputError, chain, choices, data, recipes
+from common import choices, recipes
 from common.batches import Augment
-from common.cli import parameters_of
 from common.intervals import in_words, step
 from common.runs import write_metrics
 from common.train import DivergedError
@@ -210,40 +203,3 @@ def test_a_recipe_that_diverges_is_told_and_the_others_go_on(tried, monkeypatch,
 
 def test_the_committed_tables_are_those_of_the_committed_runs():
     assert (choices.FOLDER / "README.md").read_text(encoding="utf-8") == choices.tables()
-
-
-def test_choices_are_not_made_on_the_stand_in(monkeypatch, capsys):
-    def prepare(name: str) -> str:
-        raise InputError(f"no {name}")
-
-    monkeypatch.setattr(data, "prepare", prepare)
-    assert chain.main(["--choices"]) == 2
-    assert capsys.readouterr() == ("", "run_all: no mnist\n")
-
-
-STOPPED = """
-import time
-from common import chain, choices
-
-def attempt(recipe, seed):
-    time.sleep(600)
-
-choices.attempt, choices.is_missing = attempt, lambda *run: True
-if __name__ == "__main__":
-    chain.heed_signals()
-    print("in", flush=True)
-    choices.answer(2)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_runs_that_wait_are_not_made_before_a_sweep_stops(number, tmp_path):
-    (tmp_path / "stopped.py").write_text(STOPPED)
-    command, place = [sys.executable, str(tmp_path / "stopped.py")], {"PYTHONPATH": str(NOTEBOOKS.parent)}
-    runner = subprocess.Popen(command, env=os.environ | place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert runner.stdout.readline() == b"in\n"
-    while not (workers := psutil.Process(runner.pid).children(recursive=True)):
-        time.sleep(0.1)
-    runner.send_signal(number)
-    assert b"KeyboardInterrupt" in runner.communicate(timeout=120)[1]
-    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from conftest import make_run
+from helpers import make_run
 
 from common import InputError, tables
 from common.metrics import complaint

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import network_of
+from helpers import network_of, parameters_of
 from torch import nn
 
 from common import REPOSITORY, choices, notebooks, runs, summary
 from common.blocks import GlobalAveragePool
-from common.cli import parameters_of
-from common.execution import cleaned
 from common.receptive_field import receptive_field_table
 from common.runs import load_runs, write_metrics
+from series.execute import cleaned
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ["01_skeleton", "02_batchnorm", "03_dropout", "04_gap_fc", "05_augmentation", "06_lr_scheduler"]

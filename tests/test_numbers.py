@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import kill
+from helpers import kill
 
 from common import runs
 
@@ -33,7 +33,7 @@ def start(*arguments: str) -> subprocess.Popen:
 def chain(out: Path, *arguments: str) -> subprocess.Popen:
     """The runner, on the last stage in small."""
     stages = [] if "--stages" in arguments else ["--stages", "6"]
-    return start("common.chain", *CHAIN, *stages, "--out", str(out), *arguments)
+    return start("series", *CHAIN, *stages, "--out", str(out), *arguments)
 
 
 def figures(out: Path) -> dict[int, dict]:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from conftest import make_run
+from helpers import make_run
 
 from common import notebooks, pages, runs, summary
 from common.changes import code_changes

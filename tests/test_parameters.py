@@ -10,8 +10,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from helpers import parameters_of
 
-from common import InputError, chain, cli, data, parameters, runs
+from common import InputError, data, parameters, runs
 
 ROOT = Path(parameters.__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -51,10 +52,8 @@ BAD = {
 CASES = [
     pytest.param(notebook, name, id=f"{notebook.stem}-{name}")
     for notebook in NOTEBOOKS
-    for name in cli.parameters_of(notebook)
+    for name in parameters_of(notebook)
 ]
-NONSENSE = ["", " ", "\n", "fast", "True", "None", "[1]", "1j", "1,5", "0x10", "٣,5", "$(id)", "'; rm -rf /", "('"]
-NONSENSE += ["(" * 10_000, "9" * 10_000]
 CORNERS = {
     "one image": {"images": 1},
     "batches larger than the set": {"images": 5, "batch_size": 2**31 - 1},
@@ -121,7 +120,7 @@ def test_a_notebook_refuses_every_bad_value_of_every_parameter_before_it_trains(
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_has_no_parameter_without_bad_values_here(notebook):
-    assert cli.parameters_of(notebook).keys() <= BAD.keys()
+    assert parameters_of(notebook).keys() <= BAD.keys()
 
 
 @pytest.mark.parametrize("corner", CORNERS.values(), ids=CORNERS.keys())
@@ -152,28 +151,3 @@ def test_plain_papermill_stops_at_an_unknown_name_before_anything_is_trained(tmp
     assert told.returncode != 0
     assert "InputError: there is no parameter 'learning_speed', only seed, epochs" in told.stderr
     assert "epoch  1" not in (tmp_path / "out.ipynb").read_text()
-
-
-# On the command line
-
-
-@pytest.mark.parametrize("name", [name for name in cli.parameters_of(LAST) if name not in cli.ALL_OPTIONS])
-def test_the_runner_refuses_nonsense_for_any_parameter(name):
-    for text in [*NONSENSE, "-1", "1e9999", "99999999999", "nan", "inf"]:
-        with pytest.raises(InputError) as caught:
-            cli.read_options(["--stages", str(len(NOTEBOOKS)), "-p", name, text], ROOT)
-            pytest.fail(f"-p {name} {text!r} was let in")
-        assert_refused(name, caught)
-
-
-def test_the_runner_refuses_parameters_that_do_not_go_together():
-    with pytest.raises(InputError, match="parameter warmup is"):
-        cli.read_options(["--stages", "6", "-p", "warmup", "0.8"], ROOT)
-
-
-@pytest.mark.parametrize("text", NONSENSE)
-@pytest.mark.parametrize("option", ["--epochs", "--seeds", "--jobs", "--timeout", "--stages", "--device", "--data"])
-def test_an_option_refuses_nonsense_in_one_line(option, text, capsys):
-    assert chain.main([option, text]) == 2
-    told = capsys.readouterr()
-    assert option in told.err and told.err.count("\n") == 1 and not told.out

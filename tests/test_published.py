@@ -4,43 +4,23 @@ import itertools
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 import torch
-from conftest import Series, make_run
+from helpers import make_run, parameters_of
 from torch import nn
 from torch.nn import functional as F
 
-from common import appendix, canvas, chain, landscape, published, systems, verdicts
+from common import canvas, landscape, published, systems, verdicts
 from common.blocks import GlobalAveragePool
-from common.cli import APPENDICES, parameters_of, read_options
 from common.published import SYSTEMS
 from common.receptive_field import receptive_field_table
 from common.runs import ROOT, Runs, read_run
 
-APPENDIX = APPENDICES["published"]
-NOTEBOOK = ROOT / APPENDIX
+NOTEBOOK = ROOT / "notebooks" / "appendix" / "published_systems.ipynb"
 PAGE = systems.FOLDER / "README.md"
 RECORDED = sorted(systems.FOLDER.glob("*/seed-*.json"))
-SMALL = """\
-import json
-from pathlib import Path
-
-recipe = RECIPES[system]
-row = {"lr": 0.1, "train_loss": 0.1, "test_loss": 0.1, "seconds": 1.0, "test_correct": 9900}
-row |= {"train_accuracy": 99.0, "train_accuracy_clean": 99.0, "test_accuracy": 99.0}
-run = {
-    "dataset": "MNIST" if data == "mnist" else data, "split": split, "epochs": epochs or recipe["epochs"],
-    "images": {"train": images or 60000, "test": 10000}, "hyperparameters": recipe, "stage": system, "seed": seed,
-    "parameters": 10, "batch_size": 32, "device": "cpu", "versions": {},
-    "history": [{"epoch": number, **row} for number in range(1, (epochs or recipe["epochs"]) + 1)],
-}
-assert system != "B2" or seed, "one that fails"
-file = Path(out, "metrics", system, f"seed-{seed}.json")
-file.parent.mkdir(parents=True)
-file.write_text(json.dumps(run))
-"""
 
 
 def source(cell: str) -> str:
@@ -165,89 +145,6 @@ def test_a_rate_that_is_not_given_is_that_of_the_first_stages_in_proportion_to_t
 def test_the_notebook_begins_like_the_series():
     cells = json.loads((ROOT / "notebooks" / "01_skeleton.ipynb").read_text(encoding="utf-8"))["cells"]
     assert source("setup") == "".join(next(cell["source"] for cell in cells if cell["id"] == "setup"))
-
-
-# Their runs
-
-
-@pytest.fixture
-def small(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
-    """A series with an appendix that trains nothing, and three of the systems."""
-    (series.root / APPENDIX).parent.mkdir(parents=True)
-    monkeypatch.setattr(appendix, "SYSTEMS", {name: SYSTEMS[name] for name in ("B1", "B2", "C1")})
-    recipes = json.loads(json.dumps({name: asdict(system.recipe) for name, system in SYSTEMS.items()}))
-    series.add("01_first", SMALL.replace("RECIPES", repr(recipes)))
-    written = series.root / "notebooks" / "01_first.ipynb"
-    text = written.read_text().replace("epochs = 15", 'epochs = 0\\nsystem = \\"B3\\"')
-    (series.root / APPENDIX).write_text(text)
-    monkeypatch.setattr(chain, "summarise_systems", lambda folder: "the verdicts")
-    return series
-
-
-def tasks_of(small: Series, *arguments: str, dataset: str = "MNIST") -> list[appendix.SystemTask]:
-    options = read_options(["--published", *arguments], small.root)
-    return appendix.plan_systems(options, dataset, small.root)
-
-
-def test_a_sweep_goes_seed_by_seed_through_the_systems(small):
-    found = [(task.seed, task.stage) for task in tasks_of(small)]
-    assert found == [(seed, name) for seed in (0, 1, 2) for name in ("B1", "B2", "C1")]
-    assert [task.stage for task in tasks_of(small, "--seeds", "0", "-p", "system", "C1")] == ["C1"]
-
-
-def test_what_fails_is_told_what_is_there_is_kept_and_not_made_again(small, capsys):
-    assert small.run("--published", "--seeds", "0") == 1
-    told = capsys.readouterr()
-    assert "3 of 3 runs to do" in told.out and "B2, seed 0 failed: AssertionError: one that fails" in told.err
-    assert told.out.endswith("the verdicts\n")
-    folder = small.root / "outputs" / "published"
-    kept = sorted(path.relative_to(folder).as_posix() for path in folder.glob("[A-Z]*/*"))
-    assert kept == ["B1/seed-0.json", "C1/seed-0.json"]
-    assert (folder / "B1.ipynb").exists() and (folder / "failed" / "B2-seed-0.ipynb").exists()
-    assert small.run("--published", "--seeds", "0", "-p", "system", "B1") == 0
-    assert "0 of 1 runs to do" in capsys.readouterr().out
-
-
-def test_a_run_by_another_recipe_is_made_again(small):
-    [task] = tasks_of(small, "--seeds", "0", "-p", "system", "C1")
-    run = make_run(*[99.0] * 20, stage="C1", hyperparameters=json.loads(json.dumps(asdict(SYSTEMS["C1"].recipe))))
-    task.metrics.parent.mkdir(parents=True)
-    task.metrics.write_text(json.dumps(run))
-    assert appendix.is_recorded(task)
-    slower = replace(SYSTEMS["C1"], recipe=replace(SYSTEMS["C1"].recipe, learning_rate=0.001))
-    changed = replace(task, identity=task.identity | {"recipe": asdict(slower.recipe)})
-    assert not appendix.is_recorded(changed)
-    assert not appendix.is_recorded(replace(task, seed=1))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "dataset", "folder"),
-    [
-        ("", "MNIST", "published"),
-        ("-p system B1 --seeds 3 --jobs 1 --device cpu", "MNIST", "published"),
-        ("", "rendered digits, not MNIST", "scratch/published-rendered-as-published"),
-        ("--smoke", "MNIST", "scratch/published-mnist-smoke"),
-        ("--epochs 2", "MNIST", "scratch/published-mnist-2-epochs"),
-        ("--split validation", "MNIST", "scratch/published-mnist-as-published-split-validation"),
-    ],
-)
-def test_only_runs_on_mnist_as_published_are_recorded(small, arguments, dataset, folder):
-    assert tasks_of(small, *arguments.split(), dataset=dataset)[0].folder == small.root / "outputs" / folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ("-p system B4", "system 'B4' is unknown: choose one of A-pad0, A-pad1, B1"),
-        ("--stages 1", "choose a published system by -p system NAME"),
-        ("-p speed 1", "published_systems has no parameter 'speed', only seed, epochs, system"),
-    ],
-)
-def test_what_is_unknown_is_refused_in_one_line(small, capsys, arguments, complaint):
-    assert small.run("--published", *arguments.split()) == 2
-    told = capsys.readouterr().err
-    assert complaint in told and told.count("\n") == 1
-    assert not (small.root / "outputs").exists()
 
 
 # What came of them
@@ -404,20 +301,6 @@ def test_an_executed_copy_ran_the_networks_and_the_training_of_the_notebook(path
 
 
 # The whole, small
-
-
-@pytest.mark.chain
-def test_all_systems_run_small_on_the_stand_in(tmp_path):
-    command = [sys.executable, "-m", "common.chain", "--published", "--smoke", "--data", "rendered", "--seeds", "0"]
-    command += ["--out", str(tmp_path)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert told.returncode == 0, told.stderr
-    for name, system in SYSTEMS.items():
-        run = json.loads((tmp_path / name / "seed-0.json").read_text(encoding="utf-8"))
-        assert (run["parameters"], len(run["history"])) == (system.parameters, 1)
-        assert run["dataset"] == "rendered digits, not MNIST"
-        assert str(ROOT) not in (tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert "not run yet" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.chain

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import make_run
+from helpers import make_run
 
 from common import report
 from common.runs import ROOT, Runs, write_metrics

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from conftest import make_run
+from helpers import make_run
 
 from common import InputError
 from common.runs import MissingRun, Runs, comparable, holds, load_runs, write_metrics

@@ -2,15 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import WRITE_METRICS, Series, make_run, network_of
+from helpers import make_run, network_of, parameters_of
 from torch import nn
 
-from common import InputError, chain, choices, notebooks, smaller
-from common.cli import parameters_of, read_options
+from common import choices, notebooks, smaller
 from common.intervals import interval
 from common.receptive_field import receptive_field_table
 from common.runs import RECORDED, ROOT, Runs, load_runs, read_run
@@ -61,39 +58,6 @@ def test_its_words_have_no_accuracy_but_the_target():
 
 
 # Its runs
-
-
-@pytest.fixture
-def small(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
-    """A series of one stage, and a smaller network that trains nothing."""
-    (series.root / "notebooks" / "appendix").mkdir()
-    series.add("01_first").add("appendix/smaller_network", WRITE_METRICS.replace("stage", "'smaller_network'"))
-    monkeypatch.setattr(chain, "summarise_smaller", lambda folder: "the smaller table")
-    return series
-
-
-def test_ten_seeds_are_run_and_recorded_in_a_folder_of_their_own(small, capsys):
-    assert read_options(["--smaller"], small.root).seeds == list(range(10))
-    assert small.run("--smaller", "--seeds", "0", "1") == 0
-    told = capsys.readouterr().out
-    assert "the smaller table" in told and "Recorded in" in told
-    kept = small.metrics("outputs/scratch/smaller-mnist-15-epochs", "smaller_network", 1)
-    assert small.metrics("outputs/smaller", "smaller_network", 1) == kept
-    assert (small.root / "outputs" / "smaller" / "smaller_network.ipynb").exists()
-    assert not (small.root / "outputs" / "metrics").exists()
-
-
-def test_fewer_seeds_and_other_settings_replace_nothing(small, capsys):
-    assert small.run("--smaller", "--seeds", "0", "1") == 0
-    assert small.run("--smaller", "--seeds", "0", "--fresh") == 0
-    assert "Not recorded" in capsys.readouterr().out
-    assert small.run("--smaller", "--seeds", "0", "1", "-p", "learning_rate", "0.5") == 0
-    assert small.metrics("outputs/smaller", "smaller_network")["learning_rate"] == 0.1
-
-
-def test_stages_are_not_its_own(small):
-    with pytest.raises(InputError, match="--stages are those of the series: leave --stages out"):
-        read_options(["--smaller", "--stages", "1"], small.root)
 
 
 def test_what_is_said_of_it_comes_from_its_runs(monkeypatch):
@@ -164,16 +128,3 @@ def test_nothing_is_said_of_sizes_that_were_not_tried(monkeypatch, tmp_path):
 def test_the_executed_copy_ran_the_code_of_the_notebook():
     executed = cells(smaller.FOLDER / NOTEBOOK.name)
     assert [name for name in SOURCE if name != "recorded" and executed[name] != SOURCE[name]] == []
-
-
-# The whole, small
-
-
-@pytest.mark.chain
-def test_it_runs_small_on_the_stand_in(tmp_path):
-    command = [sys.executable, "-m", "common.chain", "--smaller", "--smoke", "--data", "rendered", "--seeds", "0"]
-    told = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert told.returncode == 0, told.stderr
-    assert "target not applicable" in told.stdout
-    assert load_runs(tmp_path, smaller.STAGE)[0]["dataset"] == "rendered digits, not MNIST"
-    assert (tmp_path / NOTEBOOK.name).exists()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import make_run
+from helpers import make_run
 
 from common import notebooks, summary
 from common.runs import write_metrics

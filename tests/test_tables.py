@@ -4,7 +4,7 @@ import math
 from statistics import mean
 
 import pytest
-from conftest import make_run
+from helpers import make_run
 
 from common import intervals, tables
 from common.runs import MissingRun, Runs, TooFewSeeds

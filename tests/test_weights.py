@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import make_run
+from helpers import make_run
 from torch import nn
 
 from common import InputError

@@ -35,8 +35,8 @@ from pathlib import Path
 draw = random.Random(seed + learning_rate)
 run = {
     "stage": stage, "seed": seed, "dataset": "MNIST" if data == "mnist" else "rendered digits, not MNIST",
-    "split": split, "epochs": epochs, "batch_size": batch_size, "commit": "abc",
-    "images": {"train": limit or (60000 if split == "test" else 50000)}, "hyperparameters": {"learning_rate": learning_rate},
+    "split": split, "epochs": epochs, "batch_size": batch_size, "hyperparameters": {"learning_rate": learning_rate},
+    "images": {"train": limit or (60000 if split == "test" else 50000)}, "commit": "abc",
     "history": [{"epoch": n + 1, "test_accuracy": 99 + draw.random()} for n in range(epochs)],
 }
 file = Path(out, "metrics", stage, f"seed-{seed}.json")
