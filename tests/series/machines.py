@@ -5,17 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from fake_series import wait_until
 
-from common.data import CACHE
-from common.outpost import CACHE as BESIDE_WORKERS
-from common.standin import VERSION
-
-STAND_IN = CACHE / f"rendered-{VERSION}.npz"
+from series.dask_pool import CACHE
 
 
 class Machines:
@@ -42,20 +37,21 @@ class Machines:
         place = self.folder / name
         place.mkdir(parents=True, exist_ok=True)
         file = ["--scheduler-file", str(self.folder / "scheduler.json"), "--no-dashboard"]
-        command = [sys.executable, "-m", "dask", *arguments, *file]
         given = {key: value for key, value in os.environ.items() if key not in ("MNIST_DIR", "PYTHONPATH")}
         with (self.folder / f"{name}.log").open("wb") as log:
-            environment = given | environment
-            self.processes[name] = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log)
+            command = [sys.executable, "-m", "dask", *arguments, *file]
+            self.processes[name] = subprocess.Popen(command, cwd=place, env=given | environment, stdout=log, stderr=log)
 
-    def add(self, name: str, digits: Path = STAND_IN, **environment: str) -> None:
-        """One more worker, with the stand-in at hand, or other digits in its place, and wait until it has joined."""
-        cache = self.folder / name / "dask-scratch-space" / BESIDE_WORKERS
-        cache.mkdir(parents=True)
-        (cache / STAND_IN.name).symlink_to(digits)
-        settings = ["--nthreads", "1", "--no-nanny", "--local-directory", "."]
-        self.start(name, "worker", *settings, **environment)
-        wait_until(lambda: "Registered to" in (self.folder / f"{name}.log").read_text())
+    def add(self, *names: str, digits: str = "", **environment: str) -> None:
+        """More workers, that have joined when this returns, and find `digits` beside their folder."""
+        for name in names:
+            cache = self.folder / name / "dask-scratch-space" / CACHE
+            cache.mkdir(parents=True)
+            (cache / "digits").write_text(digits)
+            settings = ["--nthreads", "1", "--no-nanny", "--local-directory", "."]
+            self.start(name, "worker", *settings, WORKER=name, **environment)
+        for name in names:
+            wait_until(lambda name=name: "Registered to" in (self.folder / f"{name}.log").read_text())
 
     def process(self, name: str) -> psutil.Process:
         """The process of one."""
@@ -68,12 +64,3 @@ class Machines:
         process.kill()
         process.wait()
         return children
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
-    """Poll, within bounds that hold on a busy machine, too."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.05)
