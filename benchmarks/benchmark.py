@@ -17,9 +17,9 @@ from benchmarks.processes import Worker
 from common import speed
 from common.canvas import save
 from common.files import write_whole
-from common.kernel import ENVIRONMENT
 from common.runs import MNIST
 from common.runtime import environment
+from series.kernel import ENVIRONMENT
 
 CORES = 2  # what the bars are about
 # The forms that one call of a tutorial's script can have; the best of them is what ours is held against.

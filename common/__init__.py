@@ -9,15 +9,11 @@ MODULES = {
     "batches": ("Augment", "Batches"),
     "blocks": ("GlobalAveragePool", "conv_block"),
     "train": ("fit", "measure_scales", "predict"),
-    "muon": ("muon",),
     "receptive_field": ("receptive_field_table",),
     "analysis": ("conclude",),
     "inference": ("classify_file", "restore", "save_weights", "show_answer"),
 }
 __all__ = [name for names in MODULES.values() for name in names]
-
-# Where the series is published. Links and notebooks take it from here: change it, then run ./run_all.sh --rewrite
-REPOSITORY = "https://github.com/your-account/mnist-six-steps"
 
 
 def __getattr__(name: str):

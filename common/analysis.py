@@ -12,16 +12,31 @@ from typing import Any
 
 from common.config import ROOT, Config, environment
 from common.intervals import Gain, markdown_table, signed
-from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs
+from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs, differences, recorded
 
 WORDS = ROOT / "notebooks" / "analysis"
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+UNLIKE = (
+    "**Analysis.** No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
+)
 
 
-def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales: dict | None = None) -> Any:
-    """Save the run's metrics, and show its Target / Result / Analysis beside the recorded runs of its kind."""
+def conclude(
+    config: Config, digits: Any, net: Any, history: list, scales: Any = None, facts: Any = None, **fields: Any
+) -> Any:
+    """Save the run's metrics, and show its Target / Result / Analysis beside the recorded runs of its kind.
+
+    `facts` are for the words; `fields` go into the metrics in place of what the parameters say.
+    """
     from IPython.display import Markdown
 
+    run = describe(config, digits, net, history, {"scales": scales} | fields)
+    print(f"Saved as {run.save(config.folder)}")
+    return Markdown(block(run, config.folder, config.stage, facts))
+
+
+def describe(config: Config, digits: Any, net: Any, history: list, fields: dict[str, Any]) -> Run:
+    """The run that has just been made, with the mistakes that its network makes."""
     from common.batches import Batches
     from common.receptive_field import receptive_field_table
     from common.train import predict
@@ -30,24 +45,21 @@ def conclude(config: Config, digits: Any, net: Any, history: list[dict], scales:
     logits, labels = predict(net, Batches(*digits.test, 200))
     guesses = logits.argmax(1)
     wrong = (guesses != labels).nonzero().flatten()
-    run = Run(
-        stage=config.stage,
-        dataset=digits.name,
-        parameters=sum(row.params for row in rows),
-        epochs=len(history),
-        images={"train": len(digits.train[1]), "test": len(digits.test[1])},
-        hyperparameters=config.hyperparameters,
-        history=history,
-        receptive_field=max(row.r_out for row in rows if row.operation.startswith("Conv2d")),
-        seconds=sum(row["seconds"] for row in history),
-        wrong=wrong.tolist(),
-        taken_for=guesses[wrong].tolist(),
-        scales=scales,
-        **{name: config.parameters[name] for name in ("seed", "split", "batch_size")},
-        **environment(config.device),
-    )
-    print(f"Saved as {run.save(config.folder)}")
-    return Markdown(block(run, config.folder))
+    found = {
+        "stage": config.stage,
+        "dataset": digits.name,
+        "parameters": sum(weight.numel() for weight in net.parameters()),
+        "epochs": len(history),
+        "images": {"train": len(digits.train[1]), "test": len(digits.test[1])},
+        "hyperparameters": config.hyperparameters,
+        "history": history,
+        "receptive_field": max(row.r_out for row in rows if row.operation.startswith("Conv2d")),
+        "seconds": sum(row["seconds"] for row in history),
+        "wrong": wrong.tolist(),
+        "taken_for": guesses[wrong].tolist(),
+    }
+    asked = {name: config.parameters[name] for name in ("seed", "split", "batch_size") if name in config.parameters}
+    return Run(**(found | asked | environment(config.device) | fields))
 
 
 class Found(dict):
@@ -71,34 +83,45 @@ class Prose(Formatter):
         return eval(expression, dict(names)), expression
 
 
-def block(run: Run, folder: Path = OUTPUTS) -> str:
+def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) -> str:
     """The block of a run and of those like it in `folder`; a lone one is told beside the recorded runs of its kind."""
-    recorded = Found(lambda stage: Runs.read(OUTPUTS / "metrics" / stage, run))
-    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded.read(stage))
+    ours = folder.resolve() in (OUTPUTS, OUTPUTS / "smaller")
+    nearest = recorded(run.stage, run)
+    beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded(stage, run))
     runs = beside[run.stage]  # this one at least
-    lone = len(runs) == 1 and folder.resolve() != OUTPUTS
-    alike = [other for other in recorded.read(run.stage) if other.recipe == run.recipe]
+    lone = len(runs) == 1 and not ours
+    alike = [other for other in nearest if not differences(other, run)]
     names = {
         "run": run,
         "runs": runs,
         "lone": lone,
-        "now": Runs(alike, run.stage) if lone and alike else runs,
+        "now": Runs(alike, run.stage) if lone else runs,
         "steps": beside,
+        "nearest": nearest,
+        "differences": differences,
+        "facts": facts,
         "tried": Found(lambda path: Runs.read(OUTPUTS / "choices" / path)),
         "gain": Gain.of,
         "signed": signed,
         "count": count,
         "GOAL": GOAL,
     }
-    text = (WORDS / f"{run.stage}.md").read_text(encoding="utf-8").strip()
+    text = (WORDS / f"{words or run.stage}.md").read_text(encoding="utf-8").strip()
     if before := re.match(r"<!-- after: (\w+) -->\s+", text):
         names["before"] = beside.read(before[1])
         text = text[before.end() :]
+    if lone and not alike and "**Analysis.**" in text:
+        text = text.partition("**Analysis.**")[0] + UNLIKE
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
-    if folder.resolve() == OUTPUTS:
+    if ours:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
-    parts = [f"## Target / Result / Analysis: {whose}", *(tell(part, names) for part in text.split("\n\n"))]
-    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", "\n\n".join(parts))  # lists without gaps
+    return f"## Target / Result / Analysis: {whose}\n\n{tell_all(text, names)}"
+
+
+def tell_all(text: str, names: dict[str, Any]) -> str:
+    """A text, paragraph by paragraph; its lists have no gaps."""
+    told = "\n\n".join(tell(paragraph, names) for paragraph in text.split("\n\n"))
+    return re.sub(r"(?m)^((?:- |\d\. ).*)\n\n(?=- |\d\. )", r"\1\n", told)
 
 
 def tell(paragraph: str, names: dict[str, Any]) -> str:
@@ -131,9 +154,9 @@ def aim(check: str, names: dict[str, Any]) -> str:
 
 def result(names: dict[str, Any]) -> str:
     """The verdict on the step, and the figures before and after it."""
-    run, now, before, lone = (names.get(name) for name in ("run", "now", "before", "lone"))
+    run, now, before = (names.get(name) for name in ("run", "now", "before"))
     columns = {f"{step(runs)}, {whose(runs)}": runs for runs in (before, now) if runs}
-    if lone:
+    if names["lone"]:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
@@ -141,8 +164,11 @@ def result(names: dict[str, Any]) -> str:
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
-    lines = [verdict(before, now), markdown_table(["", *columns], rows)]
-    if lone and len(now) > 1:
+    lines = [
+        verdict(before, now) if now else "**Result.** One run, and no verdict on the step.",
+        markdown_table(["", *columns], rows),
+    ]
+    if names["lone"] and len(now) > 1:
         lines.append(
             f"*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
             f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"

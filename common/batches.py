@@ -1,4 +1,4 @@
-"""Batches of images that are already in memory, and augmentation of a batch at a time."""
+"""Batches of images that lie in memory, and augmentation of a whole batch at a time."""
 
 import math
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common import InputError
+from common.config import InputError
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How far an image may be changed: each amount is drawn evenly from minus to plus the number given."""
+    """How far an image may be changed: each amount is drawn uniformly from minus to plus the number given."""
 
     rotation: float = 0.0  # degrees
     shift_x: float = 0.0  # pixels
@@ -33,7 +33,7 @@ class Augment:
             raise InputError(f"augmentation scale is {self.scale!r}: it must be below 1, the whole size")
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """A row of amounts an image, in the order of the fields."""
+        """Random amounts for `count` images: a row each, in the order of the fields."""
         return (torch.rand(count, 7, generator=generator) * 2 - 1) * torch.tensor(astuple(self))
 
     def apply(self, images: Tensor, amounts: Tensor) -> Tensor:
@@ -47,9 +47,9 @@ class Augment:
 
 
 def sampling_grid(amounts: Tensor, side: int) -> Tensor:
-    """Where each pixel of the moved images is read in the old ones, in grid_sample's -1 to 1 coordinates.
+    """Where each pixel of the moved images lies in the old ones, in grid_sample's coordinates from -1 to 1.
 
-    Written out by coordinate: affine_grid does the same by a matrix product, which takes four times as long on a CPU.
+    As affine_grid, which multiplies matrices instead and so takes four times as long on a CPU.
     """
     rotation, shift_x, shift_y, scale, shear = (column.view(-1, 1, 1) for column in amounts.unbind(1))
     angle, slant = torch.deg2rad(rotation), torch.tan(torch.deg2rad(shear))
@@ -58,33 +58,26 @@ def sampling_grid(amounts: Tensor, side: int) -> Tensor:
     y = x.view(-1, 1)
     columns = cos * x + (cos * slant - sin) * y - shift_x * 2 / side
     rows = sin * x + (sin * slant + cos) * y - shift_y * 2 / side
-    return torch.stack([columns, rows], dim=1).movedim(1, 3)  # laid out map by map, which is written faster
+    return torch.stack([columns, rows], dim=1).movedim(1, 3)  # this memory layout is written faster
 
 
 class Batches:
-    """Iterates like a DataLoader over images in memory: `for images, labels in batches`, `len(batches)`.
+    """Iterates like a DataLoader over images that lie on the device: `for images, labels in batches`, `len(batches)`.
 
-    The images live on the device once. A new order, and new amounts of augmentation, are drawn for every pass from a
-    generator of its own on the CPU: the same on every device, whatever else draws random numbers.
+    With a `seed`, every pass draws a new order and new amounts of augmentation, from a generator of its own on the CPU:
+    the same on every device, whatever else draws random numbers.
     """
 
     def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        batch_size: int,
-        seed: int | None = None,
-        augment: Augment | None = None,
+        self, images: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, augment: Augment | None = None
     ) -> None:
         if batch_size < 1 or len(images) < 1 or len(images) != len(labels):
-            raise InputError(
-                f"{len(images)} images, {len(labels)} labels, batch_size {batch_size}: "
-                "there must be as many labels as images, and at least one a batch"
-            )
-        self.images, self.labels, self.batch_size, self.augment = images, labels, batch_size, augment
-        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+            sizes = f"{len(images)} images, {len(labels)} labels, batch_size {batch_size}"
+            raise InputError(f"{sizes}: there must be as many labels as images, and at least one a batch")
         if augment and seed is None:
             raise InputError("augmentation needs a seed to draw from: give Batches a seed")
+        self.images, self.labels, self.batch_size, self.augment = images, labels, batch_size, augment
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
@@ -92,8 +85,8 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count, device = len(self.images), self.images.device
         order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
         order = order.to(device)
+        amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
         for start in range(0, count, self.batch_size):
             chosen = order[start : start + self.batch_size]
             images = self.images[chosen]

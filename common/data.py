@@ -1,19 +1,33 @@
-"""The images of a run: MNIST, or the rendered stand-in where MNIST can't be had, as two halves of tensors."""
+"""The images of a run: MNIST, verified wherever it comes from, or a stand-in where it can't be had."""
 
+import gzip
+import hashlib
+import io
 import os
+import urllib.request
+import zlib
+from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import datasets
 
-from common import InputError, mnist, rendered
+from common import standin
+from common.config import ROOT, SPLITS, InputError, refuse_bad, write_whole
 
-ROOT = Path(__file__).resolve().parent.parent
+MNIST = "MNIST"
 CACHE = ROOT / "data"
-SOURCES = ("auto", "mnist", "rendered")
-SPLITS = ("test", "validation")
+FILES = {  # MNIST's, and the md5 of their content, uncompressed
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+LARGEST = 48_000_000  # bytes: more than any of them has, and the most that is read or unpacked
 
 
 class Digits(NamedTuple):
@@ -24,98 +38,184 @@ class Digits(NamedTuple):
     test: tuple[Tensor, Tensor]
 
 
-def load_digits(data: str = "auto", split: str = "test", images: int = 0, device: torch.device | str = "cpu") -> Digits:
-    """The data on `device`. `split="validation"` holds 10,000 training images out and never touches the test set;
-    `images` keeps only so many of the first ones (0: all)."""
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    if type(images) is not int or images < 0:
-        raise InputError(f"images is {images!r}: it must be 0 (all of them) or a number of images to keep")
-    name, arrays = read(data)
+class Source(NamedTuple):
+    """Where the data is looked for, and what MNIST's files must be."""
+
+    cache: Path = CACHE
+    mirrors: Sequence[str] = tuple(datasets.MNIST.mirrors)
+    seconds: float = 60  # for one file from one mirror; then the next mirror is asked
+    files: Mapping[str, str] = FILES
+
+    @property
+    def downloads(self) -> Path:
+        """The folder that downloaded files are kept in, laid out as torchvision does."""
+        return self.cache / "MNIST" / "raw"
+
+
+DEFAULT = Source()
+
+
+def load_digits(
+    data: str = "auto",
+    split: str = "test",
+    limit: int = 0,
+    device: torch.device | str = "cpu",
+    source: Source = DEFAULT,
+) -> Digits:
+    """The data on `device`; `limit` keeps only so many of the first images of each half (0: all).
+
+    Any split but "test" holds a sixth of the training images out to test on, and never touches the test set.
+    """
+    refuse_bad({"split": split, "limit": limit})
+    name, arrays = read(data, source)
     train, test = arrays[:2], arrays[2:]
-    if split == "validation":
-        train, test = hold_out(*train)
-    halves = ((pixels[: images or None], labels[: images or None]) for pixels, labels in (train, test))
-    return Digits(name, *((to_float(pixels, device), labels.to(device)) for pixels, labels in halves))
+    if split != "test":
+        train, test = hold_out(*train, fold=SPLITS.index(split) - 1)
+    halves = ((images[: limit or None], labels[: limit or None]) for images, labels in (train, test))
+    return Digits(name, *((to_float(images, device), labels.to(device)) for images, labels in halves))
 
 
-def to_float(pixels: Tensor, device: torch.device | str) -> Tensor:
+def to_float(images: Tensor, device: torch.device | str) -> Tensor:
     """Bytes [N, 28, 28] as floats [N, 1, 28, 28] from 0 to 1 on `device`."""
-    return pixels.to(device).unsqueeze(1).float().div_(255)
+    return images.to(device).unsqueeze(1).float().div_(255)
 
 
-def hold_out(pixels: Tensor, labels: Tensor, fold: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """A fixed split of the training set: a sixth of each digit is held out. Choices are made on that of fold 0."""
+def hold_out(images: Tensor, labels: Tensor, fold: int = 0) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """A fixed split of the training set: one sixth of each digit is held out, another one for each `fold` (0 to 5)."""
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(60_000))
     by_digit = shuffled[labels[shuffled].argsort(stable=True)]
     held = torch.zeros(len(labels), dtype=torch.bool)
     held[by_digit[fold::6]] = True
-    return (pixels[~held], labels[~held]), (pixels[held], labels[held])
+    return (images[~held], labels[~held]), (images[held], labels[held])
 
 
-def prepare(data: str = "auto") -> str:
-    """Leave `data` verified and cached, so that parallel runs neither download nor render; return its name."""
-    return read(data)[0]
+def prepare(data: str = "auto", source: Source = DEFAULT) -> str:
+    """Leave `data` verified and cached, so that parallel runs neither download nor draw it; return its name."""
+    return read(data, source)[0]
 
 
-def read(data: str) -> tuple[str, tuple[Tensor, ...]]:
+def read(data: str, source: Source = DEFAULT) -> tuple[str, tuple[Tensor, ...]]:
     """The data set's name and its four tensors of bytes: train images and labels, test images and labels.
 
-    "auto" takes MNIST_DIR, then the cache, then a download, and only then the stand-in. What is found is never passed
-    over in silence: a file that is not MNIST's is an error, also where something else would be at hand.
+    "auto" takes MNIST_DIR, then the cache, then a download, and only then the stand-in. A file that is there but is not
+    MNIST's is an error, also where something else would be at hand.
     """
-    if data not in SOURCES:
-        raise InputError(f"data {data!r} is unknown: choose one of {', '.join(SOURCES)}")
+    refuse_bad({"data": data})
     try:
-        return read_first(data)
+        if data != "rendered":
+            try:
+                return MNIST, read_mnist(source)
+            except ConnectionError as error:
+                if data == "mnist":
+                    raise InputError(f"{error}: set MNIST_DIR to a folder with the four files") from None
+                print(f"{error}. Going on with {standin.NAME}.")
+        return standin.NAME, read_standin(source.cache)
     except OSError as error:
-        raise InputError(f"{CACHE} can't be used ({error}): make it a folder that can be written") from None
+        raise InputError(f"{source.cache} or MNIST_DIR can't be used ({error}): mend that, or name another") from None
 
 
-def read_first(data: str) -> tuple[str, tuple[Tensor, ...]]:
-    """The first data set that can be had."""
-    if data != "rendered":
-        try:
-            return mnist.NAME, mnist.read_mnist(CACHE)
-        except mnist.Unavailable as error:
-            if data == "mnist":
-                raise InputError(f"{error}: set MNIST_DIR to a folder with the four files") from None
-            print(f"{error}. Going on with {rendered.NAME}.")
-    return rendered.NAME, read_rendered()
-
-
-def read_rendered() -> tuple[Tensor, ...]:
+def read_standin(cache: Path) -> tuple[Tensor, ...]:
     """The stand-in, drawn once and cached."""
-    path = CACHE / f"rendered-{rendered.VERSION}.npz"
+    path = cache / f"rendered-{standin.VERSION}.npz"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
-        try:
-            np.savez(partial, *(tensor.numpy() for tensor in rendered.render_digits()))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        packed = io.BytesIO()
+        np.savez(packed, *(tensor.numpy() for tensor in standin.draw_digits()))
+        write_whole(path, packed.getvalue())
     try:
         with np.load(path, allow_pickle=False) as arrays:
             digits = tuple(torch.from_numpy(arrays[f"arr_{number}"]) for number in range(4))
+        if not all(map(is_half, digits[::2], digits[1::2])):
+            raise ValueError("it holds something else than images and labels")
     except Exception as error:  # a damaged archive fails in ways of numpy's, of zipfile's and of its own
-        raise InputError(f"{path} can't be read ({one_line(error)}): delete it, it will be made again") from None
-    if not all(map(is_half, digits[::2], digits[1::2])):
-        raise InputError(f"{path} holds something else than images and labels: delete it, it will be made again")
+        raise InputError(f"{path} can't be used ({one_line(error)}): delete it, it will be made again") from None
     return digits
 
 
-def is_half(pixels: Tensor, labels: Tensor) -> bool:
+def is_half(images: Tensor, labels: Tensor) -> bool:
     """Whether these are images of bytes and the digits that they show."""
-    return (
-        len(labels) > 0
-        and pixels.dtype == torch.uint8
-        and labels.dtype == torch.int64
-        and pixels.shape == (len(labels), 28, 28)
-        and set(labels.unique().tolist()) <= set(range(10))
-    )
+    types, shape = (images.dtype, labels.dtype), (len(labels), 28, 28)
+    return types == (torch.uint8, torch.int64) and images.shape == shape and set(labels.tolist()) == set(range(10))
+
+
+def read_mnist(source: Source) -> tuple[Tensor, ...]:
+    """MNIST from the folder MNIST_DIR, else from the cache, into which what it lacks is downloaded."""
+    if given := os.environ.get("MNIST_DIR"):
+        folder = find_folder(given, source)
+    else:
+        folder = source.downloads
+        for name in source.files:
+            if not locate(folder, name):
+                download(name, source)
+    return tuple(read_file(locate(folder, name), md5) for name, md5 in source.files.items())
+
+
+def is_at_hand(source: Source = DEFAULT) -> bool:
+    """Whether MNIST would be read from this machine, with no download."""
+    return bool(os.environ.get("MNIST_DIR")) or all(locate(source.downloads, name) for name in source.files)
+
+
+def find_folder(given: str, source: Source) -> Path:
+    """The folder that MNIST_DIR means: with the four files, or a torchvision root above them."""
+    # A relative path may be meant from the repository's root, wherever the notebook runs.
+    bases = (Path(os.path.expanduser(given)), ROOT / given)
+    for folder in (base / below for base in bases for below in ("", "raw", "MNIST/raw")):
+        missing = [name for name in source.files if not locate(folder, name)]
+        if not missing:
+            return folder
+        if len(missing) < len(source.files):
+            raise InputError(f"MNIST_DIR={given}: {missing[0]} is missing: put all four files there, gzipped or not")
+    raise InputError(f"MNIST_DIR={given}: no MNIST file is there: set it to the folder with the four files")
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """Where the file called `name` lies in `folder`, gzipped or not."""
+    paths = (folder / name, folder / f"{name}.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_file(path: Path, md5: str) -> Tensor:
+    """The tensor in one of MNIST's files: images as bytes, or labels as whole numbers."""
+    try:
+        with path.open("rb") as stream:
+            content = unpack(stream.read(LARGEST), md5)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} can't be used ({one_line(error)}): replace it with a fresh copy") from None
+    if "images" in path.name:
+        return torch.frombuffer(content, dtype=torch.uint8, offset=16).view(-1, 28, 28)
+    return torch.frombuffer(content, dtype=torch.uint8, offset=8).long()
+
+
+def unpack(content: bytes, md5: str) -> bytearray:
+    """The content, unpacked if it is gzipped, once it is known to be the right one to the last bit."""
+    if content.startswith(b"\x1f\x8b"):
+        with gzip.open(io.BytesIO(content)) as stream:
+            content = stream.read(LARGEST)  # no more: a gzip bomb must not fill the memory
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise ValueError("its content is not MNIST's")
+    return bytearray(content)
+
+
+def download(name: str, source: Source) -> None:
+    """Fetch a file from the mirrors in turn; only verified content reaches the cache."""
+    reasons = []
+    for mirror in source.mirrors:
+        try:
+            with ThreadPool(1) as pool:  # a thread can be left behind: some waits on a network have no timeout
+                packed = pool.apply_async(fetch, (f"{mirror}{name}.gz",)).get(source.seconds)
+            unpack(packed, source.files[name])
+        except Exception as error:  # networks fail in many ways
+            reasons.append(f"{mirror}: {one_line(error)}")
+        else:
+            return write_whole(source.downloads / f"{name}.gz", packed)
+    raise ConnectionError(f"MNIST can't be downloaded ({'; '.join(reasons)})")
+
+
+def fetch(url: str) -> bytes:
+    """What `url` serves, but no more than one of MNIST's files can have."""
+    with urllib.request.urlopen(url, timeout=10) as response:  # seconds of silence
+        return response.read(LARGEST)
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, which may have several lines."""
-    return " ".join(str(error).split())
+    """What an error says, which may have several lines or none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,7 @@
 """How sure a difference, or a share, is: the intervals that so many runs allow. Standard library only."""
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from statistics import mean, stdev
@@ -66,9 +67,12 @@ def signed(points: float, digits: int = 2) -> str:
 
 
 def markdown_table(head: list[str], rows: list[list[Any]]) -> str:
-    """A table in markdown; all columns but the first are set flush right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """A table in markdown; columns of figures, after the first, are set flush right."""
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in rows]
+    figures = [all(re.match(r"[−+–“(]?\d|[–−]?$", cell) for cell in column) for column in zip(*cells, strict=True)]
+    rule = ["---", *("---:" if right else "---" for right in figures[1:])] if rows else ["---"] * len(head)
+    lines = [head, rule, *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 @dataclass(frozen=True)

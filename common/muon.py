@@ -1,7 +1,6 @@
-"""Muon (Keller Jordan and others, 2024), published for the hidden layers of large networks, here for a tiny one.
+"""Muon (https://kellerjordan.github.io/posts/muon/), an optimizer for large networks, here on a tiny one.
 
-After https://kellerjordan.github.io/posts/muon/, but for a factor for the shape of a matrix, which is 1 for kernels
-that have fewer rows than columns, as all have here.
+Left out is its factor for the shape of a matrix: it is 1 for kernels with fewer rows than columns, as all have here.
 """
 
 from collections.abc import Iterable
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum, whose steps of convolution kernels are made orthogonal; other weights step as usual.
+    """SGD with Nesterov momentum, whose steps are made orthogonal in groups that have `orthogonal` set.
 
-    Plain steps are long along the few directions that most gradients share, and short along all others. An orthogonal
-    one is as long along every direction, so those that few images ask for are learnt in the same time.
+    A plain step is long along the few directions that most gradients share. An orthogonal one is as long along every
+    direction, so what only few images ask for is learnt in the same time.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
@@ -39,11 +38,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """About the nearest matrix whose singular values are all 1, without computing a single one of them.
+    """About the nearest matrix whose singular values are all 1, by a Newton-Schulz iteration.
 
-    Each round sends a singular value s to 3.4445 s - 4.775 s³ + 2.0315 s⁵: an iteration of Newton and Schulz's kind,
-    with Muon's own coefficients, which were chosen to be fast. After five, one that was 0.002 to 1 lies between 0.65
-    and 1.2; smaller ones have grown just as well, and nothing stays nothing.
+    Each round maps a singular value s to 3.4445 s - 4.775 s³ + 2.0315 s⁵, Muon's coefficients. After five, one that was
+    0.002 to 1 lies between 0.65 and 1.2.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T, rounds).T
@@ -55,14 +53,8 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
 
 
 def muon(net: nn.Module, learning_rate: float, kernels: float) -> Muon:
-    """For a whole network: orthogonal steps at the rate `kernels`, and more momentum, for the convolutions' kernels."""
+    """Muon at the rate `kernels` for the kernels of convolutions, SGD at `learning_rate` for all other weights."""
     weights = list(net.parameters())
-    steady = {"lr": kernels, "momentum": 0.95, "orthogonal": True}
-    return Muon(
-        [
-            {"params": [weight for weight in weights if weight.ndim == 4], **steady},
-            {"params": [weight for weight in weights if weight.ndim != 4]},
-        ],
-        learning_rate,
-        momentum=0.9,
-    )
+    convolutions = {"params": [w for w in weights if w.ndim == 4], "lr": kernels, "momentum": 0.95, "orthogonal": True}
+    others = {"params": [w for w in weights if w.ndim != 4]}
+    return Muon([convolutions, others], learning_rate, momentum=0.9)

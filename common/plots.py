@@ -189,7 +189,7 @@ def dropped(maps: Tensor, rate: float) -> Picture:
     after = F.dropout(maps, rate)
     lost = int(((after == 0) & (maps != 0)).sum())
     title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every step"
-    picture, panels = new_picture(title, 1.4, ncols=len(maps))
+    picture, panels = new_picture(title, 1.1, ncols=len(maps))
     for axes, before, now in zip(panels, maps.cpu(), after.cpu(), strict=True):
         axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
         rows, columns = ((now == 0) & (before != 0)).nonzero(as_tuple=True)

@@ -15,6 +15,8 @@ from common.config import ROOT, InputError, write_whole
 OUTPUTS = ROOT / "outputs"
 GOAL = 99.4  # % of MNIST's test set, in each of the last five epochs
 MNIST = "MNIST"
+UNUSED = "shift_y", "brightness", "contrast"  # in older files: the same as another setting, or always 0
+OLDER = {"shift_x": "shift", "kernels": "kernel_rate"}  # names of parameters in older files, and today's
 
 
 class MissingRuns(Exception):
@@ -148,11 +150,9 @@ class Run:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What shapes a run beside its data and seed; older files name the shift along both axes."""
-        settings = {"shift" if name == "shift_x" else name: value for name, value in self.hyperparameters.items()}
-        settings = {
-            name: value for name, value in settings.items() if name not in ("shift_y", "brightness", "contrast")
-        }
+        """What shapes a run beside its data and seed; older files have other names for it."""
+        named = {OLDER.get(name, name): value for name, value in self.hyperparameters.items()}
+        settings = {name: value for name, value in named.items() if name not in UNUSED}
         return settings | {"parameters": self.parameters, "batch_size": self.batch_size}
 
     @property
@@ -211,7 +211,7 @@ class Runs(list[Run]):
         runs = [Run.read(path) for path in folder.rglob("seed-*.json")]
         if like:
             runs = [run for run in runs if run.data == like.data]
-            nearest = min(runs, key=lambda run: (differences(run, like), run.seed), default=None)
+            nearest = min(runs, key=lambda run: (len(differences(run, like)), run.seed), default=None)
             runs = [run for run in runs if run.recipe == nearest.recipe]
         return cls(runs, folder.name)
 
@@ -247,12 +247,14 @@ class Runs(list[Run]):
         return mean(run.scales[what][block] for run in self)
 
 
-def differences(run: Run, other: Run) -> int:
-    """In how many of the settings that both have two runs differ."""
+def differences(run: Run, other: Run) -> list[str]:
+    """The settings that both runs have, and not alike."""
     mine, theirs = run.recipe, other.recipe
-    return sum(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+    return [name for name in mine if name in theirs and mine[name] != theirs[name]]
 
 
-def recorded(stage: str) -> Runs:
-    """The recorded runs of a step, by seed."""
-    return Runs.read(OUTPUTS / "metrics" / stage)
+def recorded(stage: str, like: Run | None = None) -> Runs:
+    """The recorded runs of a step, an appendix or a published system; given `like`, those nearest to it."""
+    places = [f"metrics/{stage}", f"smaller/metrics/{stage}", f"published/{stage}"]
+    there = ["choices"] if stage == "playground" else [place for place in places if (OUTPUTS / place).is_dir()]
+    return Runs.read(OUTPUTS / (there or [stage])[0], like)

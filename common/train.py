@@ -1,4 +1,4 @@
-"""The training loop and the evaluation that every stage uses."""
+"""The training loop and the evaluation that every notebook uses."""
 
 import json
 import math
@@ -20,85 +20,7 @@ Loader = Iterable[tuple[Tensor, Tensor]]
 
 
 class DivergedError(RuntimeError):
-    """The loss stopped being a number; the message names epoch and step."""
-
-
-def train_epoch(
-    model: nn.Module, loader: Loader, optimizer: Optimizer, scheduler: LRScheduler | None = None
-) -> tuple[float, float]:
-    """One pass over `loader`: the mean loss, and the percentage right as the training sees it.
-
-    `scheduler` is told of every batch, not of every epoch: it counts `epochs * len(loader)` steps.
-    """
-    model.train()
-    losses, correct, count = [], 0, 0
-    for images, labels in loader:
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if scheduler:
-            scheduler.step()
-        # Sums stay tensors on the device: reading one (`.item()`) would make every step wait for it.
-        losses.append(loss.detach() * len(labels))
-        correct = correct + (logits.detach().argmax(1) == labels).sum()
-        count += len(labels)
-    return mean_loss(losses, count), 100 * int(correct) / count
-
-
-def mean_loss(losses: list[Tensor], count: int) -> float:
-    """The mean of summed batch losses; DivergedError where one of them is not finite."""
-    sums = torch.stack(losses)
-    bad = (~sums.isfinite()).nonzero()
-    if len(bad):
-        raise DivergedError(f"loss is {sums[bad[0]].item()} at step {int(bad[0]) + 1}")
-    return sums.double().sum().item() / count
-
-
-@torch.no_grad()
-def predict(model: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
-    """All logits and labels of `loader`, the model in eval mode; it is left in the mode it was in."""
-    was_training = model.training
-    model.eval()
-    batches = [(model(images), labels) for images, labels in loader]
-    model.train(was_training)
-    logits, labels = zip(*batches, strict=True)
-    return torch.cat(logits), torch.cat(labels)
-
-
-@torch.no_grad()
-def refresh_norms(model: nn.Module, loader: Loader, batches: int = 50) -> None:
-    """Take the running statistics of batch norm anew, from images as they are and the weights as they are now.
-
-    It reads so many `batches` of `loader`, from the first one on: 50 of 200 images in the notebooks, which is plenty.
-    The ones that training leaves behind are of its last few batches, of weights that were still moving, and of images
-    that augmentation had changed; no image that is evaluated is.
-    """
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
-    if not norms:
-        return
-    was_training, momenta = model.training, [norm.momentum for norm in norms]
-    model.eval()  # for dropout
-    for norm in norms:
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
-    for images, _ in islice(loader, batches):
-        model(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.train(was_training)
-
-
-def evaluate(model: nn.Module, loader: Loader) -> tuple[float, int, float]:
-    """Mean loss, number right, percentage right: no dropout, and running statistics in batch norm."""
-    logits, labels = predict(model, loader)
-    loss = F.cross_entropy(logits, labels).item()
-    if not math.isfinite(loss):
-        raise DivergedError(f"loss is {loss} after the last step")
-    correct = int((logits.argmax(1) == labels).sum())
-    return loss, correct, 100 * correct / len(labels)
+    """The loss is no longer a finite number; the message names epoch and step."""
 
 
 def fit(
@@ -112,20 +34,19 @@ def fit(
     fresh_norms: bool = True,
     channels_last: bool = True,
 ) -> list[dict]:
-    """Train for `epochs`; returns a row of figures an epoch and prints each as soon as it is there.
+    """Train and evaluate for `epochs`; prints and returns a row of figures for each.
 
-    `clean_loader` has the training images as they are. All of it is read after the first, every fifth and the last
-    epoch: after every epoch it would make a run a good quarter longer. For batch norm, its first batches are read after
-    every epoch. `channels_last` is a layout of the weights in memory, in which a step is faster.
+    `clean_loader` has the training images without augmentation. Accuracy on it is measured after the first, the last
+    and every fifth epoch only, since it takes a quarter of an epoch's time. `channels_last` is a faster memory layout.
     """
     if channels_last:
         net.to(memory_format=torch.channels_last)
     history = []
     for epoch in range(1, epochs + 1):
-        started, rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
-        bar = tqdm(train_loader, f"epoch {epoch}", leave=False, file=sys.stdout, disable=not someone_watches())
+        start, rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
+        progress = tqdm(train_loader, f"epoch {epoch}", leave=False, file=sys.stdout, disable=not is_interactive())
         try:
-            train_loss, train_accuracy = train_epoch(net, bar, optimizer, scheduler)
+            train_loss, train_accuracy = train_epoch(net, progress, optimizer, scheduler)
             if fresh_norms:
                 refresh_norms(net, clean_loader)
             clean = evaluate(net, clean_loader)[2] if epoch in (1, epochs) or epoch % 5 == 0 else None
@@ -141,45 +62,104 @@ def fit(
             "test_loss": test_loss,
             "test_correct": test_correct,
             "test_accuracy": test_accuracy,
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - start,
         }
         history.append(row)
-        tell(row, epochs)
+        log_epoch(row, epochs)
     return history
 
 
-def tell(row: dict, epochs: int) -> None:
-    """Print an epoch in a line; tell the runner, too, if there is one."""
-    clean = row["train_accuracy_clean"]
+def train_epoch(
+    net: nn.Module, loader: Loader, optimizer: Optimizer, scheduler: LRScheduler | None = None
+) -> tuple[float, float]:
+    """One pass over `loader`, `scheduler` stepping with every batch; mean loss and percentage right while training."""
+    net.train()
+    losses, correct, count = [], 0, 0
+    for images, labels in loader:
+        logits = net(images)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if scheduler:
+            scheduler.step()
+        # Sums stay tensors on the device: reading one (`.item()`) would make every step wait for it.
+        losses.append(loss.detach() * len(labels))
+        correct = correct + (logits.detach().argmax(1) == labels).sum()
+        count += len(labels)
+    return mean_loss(losses, count), 100 * int(correct) / count
+
+
+def mean_loss(losses: list[Tensor], count: int) -> float:
+    """The mean over `count` images of summed batch losses; DivergedError where one of them is not finite."""
+    sums = torch.stack(losses)
+    if len(bad := (~sums.isfinite()).nonzero()):
+        raise DivergedError(f"loss is {sums[bad[0]].item()} at step {int(bad[0]) + 1}")
+    return sums.double().sum().item() / count
+
+
+@torch.no_grad()
+def refresh_norms(net: nn.Module, loader: Loader, batches: int = 50) -> None:
+    """Recompute batch norm's running statistics from the first `batches` of `loader`, with the present weights.
+
+    Those left by training are of augmented images and moving weights. As PyTorch's `update_bn`, but without dropout.
+    """
+    copy = deepcopy(net).eval()
+    norms = [layer for layer in copy.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+    for images, _ in islice(loader, batches if norms else 0):
+        copy(images)
+    net.load_state_dict(copy.state_dict())
+
+
+@torch.no_grad()
+def predict(net: nn.Module, loader: Loader) -> tuple[Tensor, Tensor]:
+    """All logits and labels of `loader`, in eval mode; the model is left in the mode it was in."""
+    was_training = net.training
+    net.eval()
+    logits, labels = zip(*[(net(images), labels) for images, labels in loader], strict=True)
+    net.train(was_training)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def evaluate(net: nn.Module, loader: Loader) -> tuple[float, int, float]:
+    """Mean loss, number right and percentage right, in eval mode."""
+    logits, labels = predict(net, loader)
+    loss = F.cross_entropy(logits, labels).item()
+    if not math.isfinite(loss):
+        raise DivergedError(f"loss is {loss} after the last step")
+    correct = int((logits.argmax(1) == labels).sum())
+    return loss, correct, 100 * correct / len(labels)
+
+
+def log_epoch(row: dict, epochs: int) -> None:
+    """Print the figures of an epoch in a line, and append them to the file that SERIES_PROGRESS names."""
+    clean = "" if row["train_accuracy_clean"] is None else f"clean {row['train_accuracy_clean']:.2f}%"
     print(
         f"epoch {row['epoch']:2}  loss {row['train_loss']:.4f}  train {row['train_accuracy']:.2f}%"
-        f"  {'' if clean is None else f'clean {clean:.2f}%':12}  test {row['test_accuracy']:.2f}%"
-        f"  {row['seconds']:.1f} s"
+        f"  {clean:12}  test {row['test_accuracy']:.2f}%  {row['seconds']:.1f} s"
     )
     if path := os.environ.get("SERIES_PROGRESS"):
         with open(path, "a", encoding="utf-8") as file:
-            print(
-                json.dumps({"epoch": row["epoch"], "epochs": epochs, "test_accuracy": row["test_accuracy"]}), file=file
-            )
+            print(json.dumps(row | {"epochs": epochs}), file=file)
 
 
-def someone_watches() -> bool:
-    """Whether a person looks on, at a terminal or in Jupyter; a front end that runs headless takes no input."""
+def is_interactive() -> bool:
+    """Whether a person watches, at a terminal or in Jupyter: a notebook that papermill runs takes no input."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell.kernel._allow_stdin if hasattr(shell, "kernel") else sys.stdout.isatty()
 
 
 def measure_scales(net: nn.Sequential, images: Tensor, labels: Tensor) -> dict[str, list[float]]:
-    """The spread of the values after each block, and the size of the gradient of each convolution's weights.
-
-    In training mode, as the first step sees it, and on a copy: batch norm's running statistics stay as they were.
-    """
-    copy, values, spreads = deepcopy(net).train(), images, []
-    for block in copy:
-        values = block(values)
-        if isinstance(block, nn.Sequential):
+    """Standard deviation of each block's output and norm of its kernels' gradient, as in the first training step."""
+    net, values, spreads = deepcopy(net).train(), images, []  # a copy, since batch norm keeps statistics
+    blocks = [layer for layer in net if isinstance(layer, nn.Sequential)]
+    for layer in net:
+        values = layer(values)
+        if layer in blocks:
             spreads.append(values.std().item())
     F.cross_entropy(values, labels).backward()
-    convolutions = [layer for layer in copy.modules() if isinstance(layer, nn.Conv2d)]
-    gradients = [layer.weight.grad.norm().item() for layer in convolutions[: len(spreads)]]
-    return {"values": spreads, "gradients": gradients}
+    return {"values": spreads, "gradients": [block[0].weight.grad.norm().item() for block in blocks]}

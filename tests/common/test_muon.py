@@ -1,0 +1,63 @@
+"""The steps of convolutions are orthogonal; all other weights step as by SGD."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from common.blocks import GlobalAveragePool, conv_block
+from common.muon import muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (14, 108), (40, 9)])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_singular_values_come_near_to_1_weak_ones_too_and_the_directions_are_kept(shape, size):
+    torch.manual_seed(0)
+    left, values, right = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    values = torch.logspace(-2.5, 0, len(values), dtype=torch.float64) * size  # the last is 300 times the first
+    turned = left.T @ orthogonal(left * values @ right) @ right.T
+    torch.testing.assert_close(turned, torch.diag(turned.diag()), atol=1e-9, rtol=0)
+    assert turned.diag().min() > 0.65 and turned.diag().max() < 1.2
+
+
+def network() -> nn.Module:
+    """Two convolutions and a linear layer."""
+    torch.manual_seed(1)
+    return nn.Sequential(conv_block(1, 4), conv_block(4, 6), GlobalAveragePool(), nn.Linear(6, 10))
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    """The loss before each of so many steps."""
+    torch.manual_seed(2)
+    images, labels, losses = torch.rand(32, 1, 12, 12), torch.randint(10, (32,)), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses.append(nn.functional.cross_entropy(net(images), labels))
+        losses[-1].backward()
+        optimizer.step()
+    return [loss.item() for loss in losses]
+
+
+def test_no_gradient_makes_no_step_nor_does_one_that_is_zero():
+    layer = nn.Conv2d(1, 2, 3)
+    before, layer.weight.grad = deepcopy(layer.state_dict()), torch.zeros_like(layer.weight)  # and none for the bias
+    muon(layer, 0.1, kernels=0.1).step()
+    assert all(torch.equal(before[name], now) for name, now in layer.state_dict().items())
+
+
+def test_other_weights_step_as_by_sgd_at_a_rate_of_their_own():
+    net, other = network(), network()
+    free = [weight for weight in other.parameters() if weight.ndim != 4]
+    train(net, muon(net, 0.1, kernels=0.0), 5)
+    train(other, torch.optim.SGD(free, 0.1, momentum=0.9, nesterov=True), 5)
+    torch.testing.assert_close(net.state_dict(), other.state_dict())
+
+
+def test_a_kernel_moves_as_far_along_every_direction_and_learns_in_either_layout_alike():
+    net, other = network(), network().to(memory_format=torch.channels_last)
+    train(net, muon(net, 0.1, kernels=0.01), 1)
+    values = torch.linalg.svdvals((net[1][0].weight - other[1][0].weight).detach().flatten(1))
+    assert values.min() > 0.006 and values.max() < 0.0125
+    one, same = (train(each, muon(each, 0.1, kernels=0.03), 20) for each in (network(), other))
+    assert one[-1] < 0.9 * one[0] and one == pytest.approx(same, rel=1e-3)

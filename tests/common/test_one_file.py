@@ -1,0 +1,60 @@
+"""The last stage in one script: it trains to the same bits as `common`, and says in one line what is wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from common.batches import Augment, Batches
+from common.blocks import GlobalAveragePool, conv_block
+from common.train import fit
+
+SCRIPT = Path(__file__).resolve().parents[2] / "notebooks" / "one_file.py"
+SAVE = "import one_file, torch; net, history = one_file.main(); torch.save([history, net.state_dict()], 'saved.pt')"
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess:
+    """Python at work in `folder`, where `one_file` can be imported."""
+    command, env = [sys.executable, *arguments], os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+def write_half(folder: Path, name: str, count: int) -> tuple[Tensor, Tensor]:
+    """Noisy copies of ten patterns, as two of MNIST's files; returns images from 0 to 1 and labels."""
+    (raw := folder / "data" / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
+    labels = torch.arange(count) % 10
+    patterns = torch.rand(10, 28, 28, generator=torch.Generator().manual_seed(0))[labels]
+    pixels = ((patterns + torch.rand_like(patterns)) * 127).byte()
+    for kind, values in (("images-idx3", pixels), ("labels-idx1", labels.byte())):
+        header = np.array([0x800 + values.dim(), *values.shape], ">i4").tobytes()
+        (raw / f"{name}-{kind}-ubyte").write_bytes(header + values.numpy().tobytes())
+    return pixels.unsqueeze(1).float() / 255, labels
+
+
+def test_it_trains_to_the_bits_of_common(tmp_path):
+    train, test = ([part[:300] for part in write_half(tmp_path, name, 310)] for name in ("train", "t10k"))
+    done = run("-c", SAVE, "--epochs=2", "--seed=3", "--limit=300", "--device=cpu", folder=tmp_path)
+    assert done.stdout.count("epoch ") == 2 and done.stdout.endswith("all at least 99.40: False\n"), done.stderr
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    blocks = conv_block(1, 8), conv_block(8, 8, pool=True), conv_block(8, 12), conv_block(12, 14), conv_block(14, 16)
+    net = nn.Sequential(*blocks, conv_block(16, 16, dropout=0.02), GlobalAveragePool(), nn.Linear(16, 10))
+    optimizer = SGD(net.to(memory_format=torch.channels_last).parameters(), 0.2, 0.9, nesterov=True, fused=True)
+    rates = LambdaLR(optimizer, lambda step: np.interp(step / 10, [0, 0.1, 0.7, 1], [0.05, 1, 0.04, 0]))
+    moved = Batches(*train, 64, 3, Augment(rotation=10, shift_x=1.5, shift_y=1.5, scale=0.12, shear=8))
+    rows = fit(net, moved, Batches(*test, 200), Batches(*train, 200), optimizer, 2, rates)
+    history, weights = torch.load(tmp_path / "saved.pt")
+    assert history == [(row["train_loss"], row["test_accuracy"]) for row in rows]
+    assert all(map(torch.equal, weights.values(), net.state_dict().values()))
+
+
+def test_a_folder_that_cannot_hold_mnist_is_told_in_one_line(tmp_path):
+    done = run(str(SCRIPT), f"--data={SCRIPT}", folder=tmp_path)  # a file
+    (line,), code = done.stderr.splitlines(), done.returncode
+    assert code == 1 and line.startswith("Can't load MNIST (") and line.endswith(f"unpack it in {SCRIPT}/MNIST/raw")

@@ -1,0 +1,133 @@
+"""The pages: their marks are filled from the runs, no figure goes unchecked, and every link leads somewhere."""
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from common.analysis import WORDS as ANALYSIS
+from common.config import ROOT, InputError
+from common.runs import OUTPUTS
+from series.report import PAGES, WORDS, parts, questions, read_results
+from series.report.notebooks import read
+from series.report.readme import fill, filled, repository
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILLED = [path for pattern in PAGES for path in ROOT.glob(pattern)]
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+TEXTS = {
+    path: path.read_text(encoding="utf-8") for path in [*FILLED, ROOT / "CONTRIBUTING.md", *OUTPUTS.glob("*/README.md")]
+}
+TEXTS |= {
+    path: "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown") for path in NOTEBOOKS
+}
+PARAGRAPHS = [
+    (path.name, paragraph)
+    for path in sorted([*ANALYSIS.glob("*.md"), *WORDS.glob("*.md")])
+    for paragraph in path.read_text(encoding="utf-8").strip().split("\n\n")
+]
+TABLES = {"setting", "digits", "speed"}  # figures and nothing claimed of them
+
+
+@pytest.fixture(scope="module")
+def part():
+    return parts(read_results(OUTPUTS))
+
+
+@pytest.mark.parametrize("path", FILLED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_recorded_pages_are_what_the_runs_make_of_them(path: Path, part) -> None:
+    assert filled(TEXTS[path], part) == TEXTS[path]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_sentence_is_struck_out_or_left_out(path: Path) -> None:
+    assert "Not borne out" not in TEXTS[path] and "_Left out" not in TEXTS[path]
+
+
+@pytest.mark.parametrize(("name", "paragraph"), PARAGRAPHS)
+def test_every_paragraph_with_a_figure_has_a_check(name: str, paragraph: str) -> None:
+    if re.search(r"\{(?!result\})", paragraph) and name.removesuffix(".md") not in TABLES:
+        assert paragraph.startswith("<!-- "), f"{name}: {paragraph}"
+
+
+def test_the_readme_is_short_and_in_order() -> None:
+    words = re.sub(r"<!--.*?-->|\]\([^)]*\)|^[|: -]+$|\|", " ", README, flags=re.S | re.M).split()
+    assert len(words) <= 900
+    heads = [
+        "spread.png",
+        "| Step",
+        "## Start here",
+        "## The network",
+        "## What each",
+        "## What we",
+        "## Can you",
+        "## Go",
+    ]
+    assert sorted(heads, key=README.index) == heads
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path]):
+        address, _, anchor = link.partition("#")
+        target = path.parent / unquote(address) if address else path
+        if re.match(r"[a-z]+:", link):
+            continue
+        assert target.exists(), f"{path.name}: {link}"
+        if anchor and target.suffix == ".md":
+            heads = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, link
+
+
+def test_no_address_is_made_up() -> None:
+    tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    made_up = "your-" + "account"
+    files = [ROOT / name for name in tracked.split("\0") if name and (ROOT / name).is_file()]
+    assert [path.relative_to(ROOT).as_posix() for path in files if made_up.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    ("known", "origin", "found"),
+    [
+        ("me/mine", "https://github.com/you/yours", "me/mine"),
+        ('me/mine"; rm -rf', "", ""),
+        ("", "https://github.com/me/mine.git", "me/mine"),
+        ("", "https://token@github.com/me/mine", "me/mine"),
+        ("", "git@github.com:me/my.series.git", "me/my.series"),
+        ("", "ssh://git@github.com/me/mine/", "me/mine"),
+        ("", "https://github.com.evil.example/me/mine", ""),
+        ("", "https://example.org/github.com/me/mine", ""),
+        ("", "/srv/github.com/me/mine", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_address_is_that_of_github_or_none(
+    known: str, origin: str, found: str, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_REPOSITORY", known)
+    subprocess.run(["git", "-C", tmp_path, "init", "-q"], check=True)
+    if origin:
+        subprocess.run(["git", "-C", tmp_path, "config", "remote.origin.url", origin], check=True)
+    assert repository(tmp_path) == found
+
+
+def test_marks_are_filled_again_and_again_and_what_is_around_them_stays(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- a: written by ./run_all.sh publish -->\n<!-- end of a -->\n\nAfter.\n")
+    fill(page, lambda name: f"{name}: \\1 {{x}}")
+    once = page.read_text()
+    assert once.startswith("Before.\n\n<!-- a: written") and "\n\na: \\1 {x}\n\n" in once and once.endswith("After.\n")
+    fill(page, lambda name: f"{name}: \\1 {{x}}")
+    assert page.read_text() == once
+    page.write_text(once.replace("<!-- end of a -->", ""))
+    with pytest.raises(InputError, match="needs a line <!-- end of"):
+        fill(page, str)
+
+
+def test_the_page_of_the_choices_is_what_the_runs_make_of_it() -> None:
+    plans = pytest.importorskip("series.plans")
+    found = [plans.read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/**/*.toml"))]
+    page = (OUTPUTS / "choices" / "README.md").read_text(encoding="utf-8")
+    assert filled(page, questions.page(found, OUTPUTS).__getitem__) == page
