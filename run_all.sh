@@ -2,4 +2,4 @@
 # Runs the series; ./run_all.sh --help lists the options.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common/setup.sh" requirements.txt
-exec "$python" -m common.chain "$@"
+exec "$python" -m series "$@"
