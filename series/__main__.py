@@ -32,10 +32,10 @@ class Report:
 
 def prepare(parameters: dict[str, Any], here: bool) -> str:
     """See to the data, and to the device if the runs are made here; the name of the data set."""
-    from common import data, runtime  # here, since torch takes seconds that --help should not wait for
+    from common import config, data  # here, since torch takes seconds that --help should not wait for
 
     if here:
-        runtime.choose_device(parameters.get("device", "auto"))
+        config.choose_device(parameters.get("device", "auto"))
     return data.prepare(parameters.get("data", "auto"))
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-from common.config import InputError
-from common.config import write_whole
+from common.config import InputError, write_whole
 from series.execute import Result, execute, in_a_line
 from series.kernel import kill_children, own_folder
 from series.progress import Progress, last_line
@@ -134,7 +133,7 @@ def deliver(job: Job, result: Result) -> Outcome:
         error = error or in_a_line(f"{type(problem).__name__}: {problem}")
     if not error:
         accuracies = " ".join(f"{accuracy:.2f}" for accuracy in result.accuracies)
-        return Outcome(job, "", f"{job.title}: test accuracy {accuracies} %, {result.seconds:.0f} s")
+        return Outcome(job, "", f"{job.title}: test accuracy {accuracies}%, {result.seconds:.0f} s")
     with contextlib.suppress(OSError):  # a full disk must not hide the reason
         record = {"notebook": job.task.notebook, "seed": job.task.seed, "error": error} | job.identity
         write_whole(failed.with_suffix(".json"), json.dumps(record, indent=1) + "\n")

@@ -52,7 +52,7 @@ class Progress:
 def in_short(title: str, row: dict[str, Any]) -> str:
     """The latest epoch of a run; a stage is named by its number."""
     name = re.sub(r"\b(\d\d)_\w+", r"\1", title).replace(", seed", " seed")
-    return f"{name}: {row['epoch']}/{row['epochs']} {row['test_accuracy']:.2f} %"
+    return f"{name}: {row['epoch']}/{row['epochs']} {row['test_accuracy']:.2f}%"
 
 
 def last_line(file: Path) -> dict[str, Any]:

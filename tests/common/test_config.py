@@ -24,6 +24,14 @@ TABLE = {  # values that are right, and wrong ones; NEVER is wrong, too, and TEX
     "shear": ([0, 89.9], [90]),
     "warmup": ([0, 0.7], [1.01, 0.71]),  # above settle
     "settle": ([0.1, 1], [1.01, 0.09]),  # below warmup
+    "kernel_rate": ([0.06, 1000], [0]),
+    "widths": (["1", "8 8 12"], ["0 8", "8, 8", "8.5", "-8", "٣", "12345"]),
+    **dict.fromkeys(("pooled", "padded", "separable", "shared"), (["", "1", "1 3"], ["0", "1,3", "one"])),
+    "schedule": (["settle", "one_cycle"], ["step", "Cosine"]),
+    "optimizer": (["sgd", "muon"], ["SGD", "adam"]),
+    "activation": (["relu", "silu"], ["tanh"]),
+    "init": (["pytorch", "he"], ["He"]),
+    "head": (["gap_fc", "flatten_fc"], ["fc"]),
     "device": (["auto", "cpu"], ["tpu", "CPU", "cuda:99", "auto "]),
     "data": (["auto", "mnist", "rendered"], ["cifar", "MNIST", "/etc/passwd", "rendered\n"]),
     "split": (["test", "validation", "fold-5"], ["train", "Test", "test,validation", "fold-6"]),
@@ -36,7 +44,7 @@ CELL = "\n".join(f"{name} = {value!r}  # a comment" for name, value in VALUES.it
 @pytest.mark.parametrize("name", RULES)
 def test_wrong_values_are_refused_in_one_line_and_right_ones_are_not(name):
     (right, wrong), names = TABLE[name], VALUES | {"In": [f"{CELL}\n{name} = 0"]}
-    for value in [*NEVER, *wrong, *(TEXT if name != "out" else [])]:
+    for value in [*NEVER, *wrong, *(text for text in TEXT if text not in right and name != "out")]:
         with pytest.raises(InputError, match=rf"\Aparameter [^\n]*\b{name}\b[^\n]{{,200}}\Z"):
             begin("step", names | {name: value})
             pytest.fail(f"{name}={value!r} was accepted")

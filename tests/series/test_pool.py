@@ -18,8 +18,7 @@ import psutil
 import pytest
 from fake_series import WRITE_METRICS, Series, kill, results, wait_until
 
-from common.config import InputError
-from common.config import write_whole
+from common.config import InputError, write_whole
 from series.execute import Result
 from series.pool import Workers, clear, deliver, record, run, sole_use
 from series.progress import Progress, last_line

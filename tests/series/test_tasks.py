@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from fake_series import Series
 
-from common.config import InputError
-from common.config import write_whole
+from common.config import InputError, write_whole
 from series.plans import change, read_plan
 from series.sources import digest
 from series.tasks import Job, Task, make_jobs

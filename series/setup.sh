@@ -6,6 +6,15 @@ fail() {
   exit 2
 }
 
+# Whether a Python has all of it: pip would have nothing to install, and is told of nowhere to get it from.
+meets() {
+  local python=$1
+  shift
+  # shellcheck disable=SC2046  # a word an option is what is wanted
+  "$python" -m pip --isolated install --quiet --disable-pip-version-check --no-index --no-deps --dry-run \
+    $(printf -- '-r %s ' "$@") >/dev/null 2>&1
+}
+
 export CALLED_FROM=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,18 +23,16 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
   fail "$(python3 --version) is too old: put Python 3.10 or newer first on the PATH, as python3"
 
 python=python3
-if ! python3 -m common.requirements "$@"; then
+if ! meets python3 "$@"; then
   python=.venv/bin/python
-  # Written last, so that an installation that was interrupted is taken up again.
-  installed=.venv/installed-$(cat "$@" | cksum | cut -d ' ' -f 1)
-  if ! { [ -e "$installed" ] && $python -m common.requirements "$@"; } 2>/dev/null; then
+  if ! meets $python "$@"; then
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
       fail "python3 can't make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
-    echo "Installing $* into .venv, which takes some minutes the first time ..." >&2
+    echo "Installing $* into .venv: once, about 6 GB with PyTorch for CUDA, some minutes." >&2
+    echo "Without a GPU, PyTorch for the CPU is a tenth of that; README.md has the line that gets it." >&2
     $python -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
-    # shellcheck disable=SC2046  # a word an option is what is wanted
+    # shellcheck disable=SC2046
     $python -m pip install --quiet --disable-pip-version-check $(printf -- '-r %s ' "$@") ||
       fail "the installation failed, see above; the next call takes it up again"
-    touch "$installed"
   fi
 fi
