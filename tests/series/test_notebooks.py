@@ -22,7 +22,7 @@ from series.report.notebooks import (
     title,
 )
 
-SETUP = 'import sys\n\nrepository = ""  # the address\n'
+SETUP = 'import sys\n\nrepository = "https://github.com/"  # its address\n'
 
 
 def notebook(*cells: tuple[str, str], **outputs: list):
