@@ -18,7 +18,7 @@ from common.receptive_field import markdown_table, receptive_field_table
 from common.runs import GOAL, MNIST, OUTPUTS, Runs
 from series.report import figures, notebooks, questions, systems, tables
 from series.report.html import write_report
-from series.report.readme import fill, filled, repository
+from series.report.readme import badges, clone, fill, filled, repository, site
 
 WORDS = Path(__file__).parent / "words"
 RECORD = OUTPUTS / "benchmark.json"
@@ -85,7 +85,9 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
         "runs": lambda: tables.evidence(results),
         "steps": lambda: tables.steps(results),
         "field": lambda: markdown_table(receptive_field_table(notebooks.network(results[-1].name))),
-        "colab": lambda: "Colab runs each notebook from its link in the table." if address else f"{notebooks.BY_HAND}.",
+        "badges": lambda: badges(address),
+        "clone": lambda: clone(address),
+        "report": lambda: site(address),
         **more,
     }
     names = {

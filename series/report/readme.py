@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.config import InputError, write_whole
 
+BY_HAND = "In Colab: *File → Open notebook → GitHub*, then the address of this repository"
 START, END = "<!-- {}: written by ./run_all.sh publish -->", "<!-- end of {} -->"
 MARK = re.compile(START.format(r"([\w-]+)").replace(".", r"\.") + r".*?" + END.format(r"\1"), re.S)
 
@@ -37,3 +38,25 @@ def repository(root: Path) -> str:
         match = re.fullmatch(r"([\w.-]+/[\w.-]+)", known) if known else re.fullmatch(address, origin)
         return match[1] if match else ""
     return ""
+
+
+def badges(address: str) -> str:
+    """What GitHub says of the workflows; nothing where the address is unknown."""
+    home = f"https://github.com/{address}/actions/workflows"
+    names = ("tests", "publish") if address else ()
+    return " ".join(f"[![{name}]({home}/{name}.yml/badge.svg)]({home}/{name}.yml)" for name in names)
+
+
+def clone(address: str) -> str:
+    """How to get the notebooks, in Colab and on a machine."""
+    known = f"Colab runs each notebook from its link above. To have all: `git clone https://github.com/{address}`"
+    return known if address else f"{BY_HAND}."
+
+
+def site(address: str) -> str:
+    """Where to draw a digit: in the report as GitHub serves it, or in the one at hand."""
+    owner, _, name = address.partition("/")
+    served = f"[the report](https://{owner.lower()}.github.io/{name}/)"
+    report = served if address else "[the report](outputs/html/index.html) (a page for your browser)"
+    photo = "classify a photo at the end of [step 6](notebooks/06_lr_scheduler.ipynb)"
+    return f"Draw a digit of your own in {report}, or {photo}."

@@ -11,8 +11,8 @@ from common.analysis import WORDS as ANALYSIS
 from common.config import ROOT, InputError
 from common.runs import OUTPUTS
 from series.report import PAGES, WORDS, parts, questions, read_results
-from series.report.notebooks import read
-from series.report.readme import fill, filled, repository
+from series.report.notebooks import addressed, read
+from series.report.readme import badges, clone, fill, filled, repository, site
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILLED = [path for pattern in PAGES for path in ROOT.glob(pattern)]
@@ -70,7 +70,7 @@ def test_the_readme_is_short_and_in_order() -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path]):
+    for link in re.findall(r"\]\(([^)\s]+)\)", addressed(TEXTS[path], "")):
         address, _, anchor = link.partition("#")
         target = path.parent / unquote(address) if address else path
         if re.match(r"[a-z]+:", link):
@@ -86,6 +86,15 @@ def test_no_address_is_made_up() -> None:
     made_up = "your-" + "account"
     files = [ROOT / name for name in tracked.split("\0") if name and (ROOT / name).is_file()]
     assert [path.relative_to(ROOT).as_posix() for path in files if made_up.encode() in path.read_bytes()] == []
+
+
+def test_badges_and_links_have_the_address_where_it_is_known() -> None:
+    assert badges("") == "" and "github" not in (clone("") + site("")).lower().replace("→ github*", "")
+    assert badges("Me/mine").count("(https://github.com/Me/mine/actions/workflows/publish.yml") == 2
+    assert "git clone https://github.com/Me/mine`" in clone("Me/mine")
+    assert "(https://me.github.io/mine/)" in site("Me/mine") and "outputs" not in site("Me/mine")
+    for name in re.findall(r"workflows/([\w.]+)", badges("Me/mine")):
+        assert (ROOT / ".github" / "workflows" / name).exists()
 
 
 @pytest.mark.parametrize(
