@@ -8,7 +8,6 @@ from pathlib import Path
 
 import papermill
 import pytest
-from nbformat import NotebookNode
 
 from common.config import ROOT
 from series.kernel import kernel_class, own_folder
@@ -28,8 +27,8 @@ def commit(repository: Path, message: str) -> str:
     return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def run(path: Path, github: Path) -> NotebookNode:
-    """Run a notebook in the folder `content` beside it, by a new kernel that meets another folder as GitHub."""
+def run(path: Path, github: Path) -> str:
+    """Run a notebook in the folder `content` beside it, with a folder as GitHub; what its set-up prints."""
     site = path.parent / "site"
     for name, text in SITE.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
@@ -41,13 +40,9 @@ def run(path: Path, github: Path) -> NotebookNode:
     folder = {"metadata": {"path": str(path.parent / "content")}}
     with own_folder() as sockets:
         kernel = {"kernel_manager_class": kernel_class(sockets, environment)}
-        return papermill.execute_notebook(str(path), None, SMALL, progress_bar=False, resources=folder, **kernel)
-
-
-def printed(notebook: NotebookNode) -> str:
-    """What the set-up has printed."""
-    outputs = [output for cell in notebook.cells if cell.id == "setup" for output in cell.outputs]
-    return "".join(output.text for output in outputs if output.name == "stdout")  # IPython may warn
+        done = papermill.execute_notebook(str(path), None, SMALL, progress_bar=False, resources=folder, **kernel)
+    outputs = next(cell.outputs for cell in done.cells if cell.id == "setup")
+    return "".join(output.text for output in outputs if output.name == "stdout")  # old versions of IPython warn
 
 
 @pytest.mark.slow
@@ -66,13 +61,13 @@ def test_a_notebook_fetches_what_it_was_written_for_and_does_so_again_after_a_re
     (mine / "common/config.py").write_text("raise RuntimeError('out of step')")
     commit(mine, "Another `common`")
 
-    assert printed(run(tmp_path / "01_skeleton.ipynb", tmp_path / "github")) == LINE
+    assert run(tmp_path / "01_skeleton.ipynb", tmp_path / "github") == LINE
     found = tmp_path / "content/series/outputs/scratch/by-hand/metrics/01_skeleton/seed-0.json"
     assert json.loads(found.read_text())["commit"] == first[:12]
     begun = read(tmp_path / "01_skeleton.ipynb")
     begun.cells = begun.cells[:6]  # as far as `begin`, which needs what was fetched
     write(tmp_path / "begun.ipynb", begun)
-    assert printed(run(tmp_path / "begun.ipynb", tmp_path / "github")) == LINE
+    assert run(tmp_path / "begun.ipynb", tmp_path / "github") == LINE
     assert (tmp_path / "content/asked-of-pip").read_text() == 2 * "install -q torchsummary\n"
 
 
