@@ -10,16 +10,16 @@ from statistics import median
 from typing import Any
 
 import torch
+from common.canvas import save
+from common.files import write_whole
+from common.runtime import environment
 
 from benchmarks import measures
 from benchmarks.measures import SMALL, STAGES, TRICKS, Bench, Figures, Sizes
 from benchmarks.processes import Worker
 from common import speed
-from common.canvas import save
-from common.files import write_whole
-from common.kernel import ENVIRONMENT
 from common.runs import MNIST
-from common.runtime import environment
+from series.kernel import ENVIRONMENT
 
 CORES = 2  # what the bars are about
 # The forms that one call of a tutorial's script can have; the best of them is what ours is held against.

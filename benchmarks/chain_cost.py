@@ -19,7 +19,7 @@ EPOCHS = 15  # of the recorded series
 def run_chain(arguments: list[str], jobs: int) -> dict[str, Any]:
     """A chain in a folder of its own: wall clock, the histories of its runs, and the memory of its largest process."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "common.chain", "--device", "cpu", "--jobs", str(jobs), "--out", folder]
+        command = [sys.executable, "-m", "series", "--device", "cpu", "--jobs", str(jobs), "--out", folder]
         started = time.perf_counter()
         chain = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
         # Of the chain and all that it started and waited for, the kernels among them.

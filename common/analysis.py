@@ -90,7 +90,7 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
     beside = Found(lambda stage: Runs.read(folder / "metrics" / stage, run) or recorded(stage, run))
     runs = beside[run.stage]  # this one at least
     lone = len(runs) == 1 and not ours
-    alike = [other for other in nearest if not differences(other, run)]
+    alike = [other for other in nearest if run.stage == "playground" or not differences(other, run)]
     names = {
         "run": run,
         "runs": runs,
@@ -110,7 +110,7 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
     if before := re.match(r"<!-- after: (\w+) -->\s+", text):
         names["before"] = beside.read(before[1])
         text = text[before.end() :]
-    if lone and not alike and "**Analysis.**" in text:
+    if lone and not alike:
         text = text.partition("**Analysis.**")[0] + UNLIKE
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if ours:

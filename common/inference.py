@@ -100,9 +100,9 @@ def show_answer(digit: Tensor, probabilities: Tensor, dataset: str = MNIST) -> P
     """A digit as the network sees it, and the probability of each of the ten."""
     finding = f"Read as a {probabilities.argmax()}, with a probability of {probabilities.max():.1%}"
     picture, (seen, chances) = new_picture(finding, 2.8, dataset, ncols=2)
-    seen.imshow(digit, cmap="gray_r", vmin=0, vmax=1)
+    seen.imshow(digit.numpy(), cmap="gray_r", vmin=0, vmax=1)
     seen.set(xticks=[], yticks=[], xlabel="as the network sees it")
     style(chances, "digit", "probability, %")
-    chances.bar(range(10), 100 * probabilities, color=BLUE)
+    chances.bar(range(10), (100 * probabilities).tolist(), color=BLUE)
     chances.set(xticks=range(10), ylim=(0, 100))
     return picture

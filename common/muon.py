@@ -43,7 +43,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     Each round maps a singular value s to 3.4445 s - 4.775 s³ + 2.0315 s⁵, Muon's coefficients. After five, one that was
     0.002 to 1 lies between 0.65 and 1.2.
     """
-    if matrix.shape[0] > matrix.shape[1]:
+    if matrix.shape[0] > matrix.shape[1]:  # the other square is smaller
         return orthogonal(matrix.T, rounds).T
     matrix = matrix / (matrix.norm() + 1e-7)  # no singular value is above the norm
     for _ in range(rounds):

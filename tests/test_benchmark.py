@@ -242,21 +242,6 @@ def test_a_benchmark_that_fails_leaves_the_record_as_it_is(tmp_path, monkeypatch
     assert (tmp_path / "benchmark.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("smoke", [True, False])
-def test_the_runner_takes_smoke_to_the_benchmark(smoke, series, monkeypatch, capsys):
-    series.add("01_first")
-    asked = []
-
-    def run(dataset, outputs, smoke):
-        asked.append((dataset, outputs, smoke))
-        return series.root / "scratch" / "benchmark.json"
-
-    monkeypatch.setattr(benchmark, "run", run)
-    assert series.run("--benchmark", *["--smoke"] * smoke) == 0
-    assert asked == [("MNIST", series.root / "outputs", smoke)]
-    assert "Written to" in capsys.readouterr().out
-
-
 @pytest.mark.chain
 def test_the_whole_benchmark_works_in_small(tmp_path):
     path = benchmark.run(load_digits("rendered", limit=1).name, tmp_path, smoke=True)

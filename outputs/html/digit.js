@@ -169,10 +169,10 @@ function setUp() {
     const chances = some ? softmax(scores(digit)) : new Array(10).fill(0), best = Math.max(...chances);
     bars.forEach((bar, number) => {
       bar.querySelector(".bar span").style.width = `${100 * chances[number]}%`;
-      bar.querySelector(".percent").textContent = some ? `${(100 * chances[number]).toFixed(1)} %` : "";
+      bar.querySelector(".percent").textContent = some ? `${(100 * chances[number]).toFixed(1)}%` : "";
       bar.classList.toggle("best", some && chances[number] === best);
     });
-    const words = `A ${chances.indexOf(best)}, with a probability of ${(100 * best).toFixed(1)} %.`;
+    const words = `A ${chances.indexOf(best)}, with a probability of ${(100 * best).toFixed(1)}%.`;
     document.getElementById("answer").textContent = some ? words : "Nothing is drawn yet.";
     show(digit);
   }

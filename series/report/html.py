@@ -29,10 +29,9 @@ LEFT_OUT = re.compile(r"## (start here|run it|the six|what each|speed|change a|c
 SCROLL = {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "Table"}
 HERO = "\n\n![The test accuracy of every run, step by step](outputs/figures/spread.png)\n"
 EXPORT = {
-    **{name: {"enabled": True} for name in ("CoalesceStreamsPreprocessor", "ExtractOutputPreprocessor")},
-    # A page has a navigation of its own, and ends with the recorded block.
-    "TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": {"links"}, "remove_all_outputs_tags": {"conclude"}},
-    "TemplateExporter": {"exclude_input_prompt": True, "exclude_output_prompt": True},
+    "CoalesceStreamsPreprocessor": {"enabled": True},
+    "ExtractOutputPreprocessor": {"enabled": True},
+    "TagRemovePreprocessor": {"enabled": True, "remove_all_outputs_tags": {"conclude"}},  # the last cell says it again
 }
 
 
@@ -91,14 +90,13 @@ class Report:
         }
 
     def told_steps(self) -> Iterator[dict[str, object]]:
-        """Of each step its page, name and network, what it changes, and the recorded block without its exercises."""
+        """Of each step its page, its network, what it changes, and the recorded block without its exercises."""
         notebooks = [self.notebooks[self.folder / f"{step}.ipynb"] for step in self.steps]
-        for step, before, after in zip(self.steps, [None, *notebooks], notebooks, strict=False):
-            page, net = f"{step}.html", source(after, "net")
+        for step, before, after in zip(self.steps, notebooks[:1] + notebooks, notebooks, strict=False):
             block = [cell.source for cell in after.cells if cell.cell_type == "markdown"][-1]
             block = re.sub(r"^(?=#)", "#", block.partition("\n**Try it.**")[0], flags=re.M)
-            changed = changes(before, after) if before else ""
-            yield {"page": page, "name": self.pages[page], "net": net, "changes": changed, "block": block}
+            code = {"net": source(after, "net"), "changes": changes(before, after)}
+            yield {"page": f"{step}.html", "block": block, **code}
 
     def add_page(self, stem: str, source: Path, parts: dict[str, object], pictures: dict[str, bytes]) -> None:
         """Add a page: links lead on from there, pictures are files, tables and code can be scrolled by keyboard."""

@@ -1,6 +1,7 @@
 """The words of a block: figures filled in, claims checked, aims met or missed, and whose numbers they are."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from runs_for_tests import make
 
 from common.analysis import WORDS, aim, block, count, result, tell
 from common.intervals import Gain
-from common.runs import OUTPUTS, MissingRuns, Runs, recorded
+from common.runs import OUTPUTS, MissingRuns, Run, Runs, recorded
 
-STAGES = sorted(path.name for path in (OUTPUTS / "metrics").iterdir())
+STAGES = {path.name: OUTPUTS for path in sorted((OUTPUTS / "metrics").iterdir())}
+STAGES["smaller_network"] = OUTPUTS / "smaller"
 
 
 def names_for(*ends: float, lone: bool = False, **other) -> dict:
@@ -71,7 +73,7 @@ def test_the_result_says_whose_its_figures_are() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_claim_is_borne_out_by_the_recorded_runs(stage: str) -> None:
-    text = block(recorded(stage)[0])
+    text = block(recorded(stage)[0], STAGES[stage])
     assert text.startswith("## Target / Result / Analysis: what we recorded")
     for heading in "**Target.**", "**Result", "**Analysis.**", "**Try it.**":
         assert heading in text
@@ -92,6 +94,27 @@ def test_a_run_like_no_recorded_one_gets_no_claims_of_theirs(tmp_path: Path) -> 
     run.save(tmp_path)
     text = block(run, tmp_path)
     assert "not applicable" in text and "ranged from" not in text
+
+
+def test_a_network_of_ones_own_is_told_beside_the_nearest_choice(tmp_path: Path) -> None:
+    choice = Run.read(OUTPUTS / "choices" / "06_lr_scheduler" / "schedule" / "cosine" / "seed-0.json")
+    own = replace(choice, hyperparameters=choice.hyperparameters | {"dropout": 0.5}, parameters=7_000)
+    own.save(tmp_path)
+    text = block(own, tmp_path)
+    assert "nearest to yours reached 99.50% (4 runs)" in text and "What differs: dropout, parameters." in text
+    replace(own, seed=1).save(tmp_path)
+    assert "Seed by seed, yours has " in block(own, tmp_path)
+    short = make(99.0, epochs=1, stage="playground")
+    assert short.save(tmp_path / "short") and "No recorded run is like" in block(short, tmp_path / "short")
+
+
+def test_a_published_system_is_told_beside_its_write_up(tmp_path: Path) -> None:
+    facts = {"what": "a net", "stated": "7,788", "parameters": 7_788, "last_five": [99.4, 99.5]}
+    run = recorded("B3")[0]
+    run.save(tmp_path)
+    text = block(run, tmp_path, "published", facts)
+    assert "| best test accuracy | – |" in text and "| last five epochs | 99.40 99.50 |" in text
+    assert "We recorded three of this system." in text and "Not borne out" not in text
 
 
 @pytest.mark.parametrize("path", sorted(WORDS.glob("*.md")), ids=lambda path: path.stem)

@@ -14,20 +14,27 @@ from common.config import ROOT, RULES, Config, choose_device, commit, environmen
 
 NEVER = [None, True, [1], {"a": 1}, b"1", 1j, object, math.nan, math.inf, -math.inf, -1, -0.001, 10**300, 2**64]
 TEXT, FRACTIONS = ["", "1", "nan", "a b", "é\n; rm -rf /", "x" * 5000], [0.5, 2.0, 1e-9]
-TABLE = {  # values that are right, and wrong ones; NEVER is wrong, too, and TEXT for all but `out`
+TABLE = {  # values that are right, and wrong ones; NEVER is wrong, too, and so is TEXT where it isn't right
     "seed": ([0, 2**31, 2**32 - 1], [*FRACTIONS, 2**32]),
     **dict.fromkeys(("epochs", "batch_size"), ([1, 10_000], [*FRACTIONS, 0, 2**31])),
     "limit": ([0, 1], FRACTIONS),
-    "learning_rate": ([1e-30, 1, 1000], [0, 0.0, 1e4]),
+    **dict.fromkeys(("learning_rate", "kernel_rate"), ([1e-30, 1, 1000], [0, 0.0, 1e4])),
     **dict.fromkeys(("weight_decay", "rotation", "shift"), ([0, 1.5, 1000], [1000.1])),
     **dict.fromkeys(("dropout", "scale"), ([0, 0.999], [1, 1.0, 20])),
     "shear": ([0, 89.9], [90]),
     "warmup": ([0, 0.7], [1.01, 0.71]),  # above settle
     "settle": ([0.1, 1], [1.01, 0.09]),  # below warmup
+    "schedule": (["settle", "constant", "steps", "cosine", "one_cycle", "linear"], ["Cosine"]),
+    "optimizer": (["sgd", "muon"], ["adam"]),
+    "widths": (["1", "8 8 12", "9999"], ["0 8", "-1", "08", "8, 8", "1.5", "10000", "٣"]),
+    **dict.fromkeys(("pooled", "padded", "separable", "shared"), (["", "1", "1 3"], ["0", "1, 3"])),
+    "activation": (["relu", "leaky_relu", "silu"], ["ReLU"]),
+    "init": (["pytorch", "he"], ["xavier"]),
+    "head": (["gap_fc", "conv_gap", "flatten_fc"], ["fc"]),
     "device": (["auto", "cpu"], ["tpu", "CPU", "cuda:99", "auto "]),
     "data": (["auto", "mnist", "rendered"], ["cifar", "MNIST", "/etc/passwd", "rendered\n"]),
     "split": (["test", "validation", "fold-5"], ["train", "Test", "test,validation", "fold-6"]),
-    "out": (["", "outputs/new", "/"], ["a\0b", "x" * 5000, __file__, f"{__file__}/below"]),
+    "out": ([*TEXT[:-1], "outputs/new", "/"], ["a\0b", __file__, f"{__file__}/below"]),
 }
 VALUES = {"seed": 3, "epochs": 2, "learning_rate": 0.1, "warmup": 0.1, "settle": 0.7, "device": "cpu", "out": ""}
 CELL = "\n".join(f"{name} = {value!r}  # a comment" for name, value in VALUES.items())
@@ -36,7 +43,7 @@ CELL = "\n".join(f"{name} = {value!r}  # a comment" for name, value in VALUES.it
 @pytest.mark.parametrize("name", RULES)
 def test_wrong_values_are_refused_in_one_line_and_right_ones_are_not(name):
     (right, wrong), names = TABLE[name], VALUES | {"In": [f"{CELL}\n{name} = 0"]}
-    for value in [*NEVER, *wrong, *(TEXT if name != "out" else [])]:
+    for value in [*NEVER, *wrong, *(text for text in TEXT if text not in right)]:
         with pytest.raises(InputError, match=rf"\Aparameter [^\n]*\b{name}\b[^\n]{{,200}}\Z"):
             begin("step", names | {name: value})
             pytest.fail(f"{name}={value!r} was accepted")
@@ -47,7 +54,7 @@ def test_wrong_values_are_refused_in_one_line_and_right_ones_are_not(name):
 def test_an_injected_name_that_is_no_parameter_is_refused_and_a_run_without_parameters(cell):
     with pytest.raises(InputError, match=r"^there is no parameter '(learning_|E|root|speed).*', only seed, .*, out$"):
         begin("step", VALUES | {"In": ["root = next(iter('ab'))", CELL, f"# Parameters\n{cell}\n"]})
-    for executed in ([], ["root = 1"], [f"# Parameters\n{CELL}", CELL]):
+    for executed in ([], ["import torch"], [f"# Parameters\n{CELL}", CELL]):
         with pytest.raises(InputError, match=r"cells from the first one on|no parameter 'device'"):
             begin("step", VALUES | {"In": executed})
 
@@ -57,6 +64,8 @@ def test_a_run_has_the_present_values_of_the_parameters_literals_or_not():
     values = VALUES | {"learning_rate": 0.2}
     config = begin("step", values | {"other": 1, "In": cells})
     assert config == Config("step", values, torch.device("cpu"), ROOT / "outputs/scratch/by-hand")
+    published = begin("step", VALUES | {"epochs": 0, "system": "A", "In": [f"{CELL}\nsystem = 'A'"]})
+    assert published.parameters["epochs"] == 0  # as many as were published
     assert config.hyperparameters == {"learning_rate": 0.2, "warmup": 0.1, "settle": 0.7}
     assert begin("step", VALUES | {"out": "/new", "In": cells}).folder == Path("/new")
 

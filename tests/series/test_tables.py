@@ -72,7 +72,7 @@ def test_every_run_was_counted_that_met_the_test_set(results: list[Runs]) -> Non
 
     losses = set()
     for path in OUTPUTS.rglob("seed-*.json"):
-        if not {"choices", "held_out", "scratch", "weights"} & set(path.parts):
+        if not {"choices", "held_out", "scratch", "weights"} & set(path.relative_to(OUTPUTS).parts):
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
     assert looks() == f"{len(losses - {()})} trainings met it, in {sum(map(len, losses)):,} evaluations"

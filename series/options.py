@@ -1,0 +1,152 @@
+"""What can be said on the command line: `./run_all.sh [COMMAND] [options]`."""
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.config import SPLITS, InputError
+from series.plans import SMOKE, Plan
+from series.sources import parameters_of, stages_of
+
+COMMANDS = {
+    "series": "Run the stages of the series: executed copies, metrics, figures, a table, a report.",
+    "sweep": "Run every combination of notebooks, settings and seeds that a file names.",
+    "published": "Run the published systems.",
+    "smaller": "Run the network with fewer parameters.",
+    "choices": "Run what the choices rest on, on images held out of the training set.",
+    "benchmark": "Measure how fast the series trains, beside the conventional pipeline.",
+    "publish": "Write tables, texts and links again from the recorded runs, without training.",
+}
+FORMER = {f"--{name}": name for name in COMMANDS} | {"--sweep": "sweep FILE", "--rewrite": "publish"}
+WORDS = """\
+The same command goes on where an interrupted one stopped. Only the full series on MNIST replaces the recorded results
+in outputs/; any other run has its own folder in outputs/scratch/.
+
+commands, each with options of its own (./run_all.sh COMMAND --help):
+"""
+# Parameters that have an option of their own, which `-p NAME VALUE` would only bypass.
+OPTIONS = {"epochs": "--epochs", "device": "--device", "data": "--data", "split": "--split"}
+ALL_OPTIONS = OPTIONS | {"seed": "--seeds", "out": "--out"}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaints are InputErrors: one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; {self.prog} --help lists the options")
+
+
+def read_options(arguments: list[str], root: Path) -> argparse.Namespace:
+    """The command, and its options: each has an effect on it, and what is not given is None."""
+    for before, word in zip(["an argument", *arguments], arguments, strict=False):
+        name, sign, value = word.partition("=")
+        if name in FORMER:
+            raise InputError(f"{name} is a command now: ./run_all.sh {FORMER[name]}")
+        if not word.strip() or (sign and name.startswith("--") and not value.strip()):
+            raise InputError(f"{name.strip() or before} is empty: give a value, or leave it out")
+    named = arguments[:1] and arguments[0] in COMMANDS
+    command = arguments[0] if named else "series"
+    read = make_parser(command, list(stages_of(root))).parse_args(arguments[bool(named) :])
+    if read.smoke and read.epochs:
+        raise InputError("--epochs goes not with --smoke, which is 1 epoch: leave one of them out")
+    if read.scheduler and read.jobs:
+        raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
+    return read
+
+
+def make_parser(command: str, stages: list[int]) -> OneLineParser:
+    """What can be said of a command."""
+    runs, plans = "series sweep published smaller", "series sweep published smaller choices"
+    several = {"nargs": "+", "action": "extend", "metavar": "N"}
+    parameter = {"nargs": 2, "action": "append", "metavar": ("NAME", "VALUE")}
+    options: dict[str, tuple[str, dict[str, Any]]] = {
+        "file": ("sweep", {"metavar": "FILE", "help": "a plan; sweeps/README.md tells what stands in it"}),
+        "questions": ("choices", {"nargs": "*", "metavar": "QUESTION", "help": "only these (all)"}),
+        "--stages": ("series", several | {"type": whole(), "choices": stages, "help": "only these (all)"}),
+        "--system": ("published", {"metavar": "NAME", "help": "only this one (all)"}),
+        "--seeds": ("series published smaller", several | {"type": whole(0, 2**32 - 1), "help": "a run each"}),
+        "--epochs": (runs, {"type": whole(1), "metavar": "N", "help": "of each run"}),
+        "--smoke": (f"{runs} benchmark", {"action": "store_true", "help": "in small: does all of it work?"}),
+        "--split": (runs, {"choices": SPLITS, "help": "what to measure on"}),
+        "--parameter": (runs, parameter | {"help": "any other parameter of the notebooks; may be repeated"}),
+        "--data": (f"{runs} benchmark", {"choices": ["auto", "mnist", "rendered"], "help": "MNIST, or the stand-in"}),
+        "--device": (plans, {"choices": ["auto", "cpu", "cuda"], "help": "where to train (auto)"}),
+        "--jobs": (plans, {"type": whole(1), "metavar": "N", "help": "runs side by side (as many as cores)"}),
+        "--timeout": (plans, {"type": minutes, "metavar": "MINUTES", "help": "give up a notebook after so long"}),
+        "--scheduler": (plans, {"metavar": "ADDRESS", "help": "run on the workers of this Dask scheduler"}),
+        "--out": (runs, {"metavar": "DIR", "help": "another folder for the results"}),
+        "--fresh": (runs, {"action": "store_true", "help": "run again what is there already"}),
+    }
+    parser = OneLineParser(
+        prog="./run_all.sh" if command == "series" else f"./run_all.sh {command}",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=COMMANDS[command],
+        epilog=WORDS + "\n".join(f"  {name:10}  {words}" for name, words in COMMANDS.items()),
+    )
+    parser.set_defaults(command=command)
+    for name, (commands, settings) in options.items():
+        if command in commands.split():
+            parser.add_argument(*(["-p"] if name == "--parameter" else []), name, **settings)
+        else:
+            parser.set_defaults(**{name.strip("-"): None})
+    return parser
+
+
+def whole(smallest: int = 0, largest: float = math.inf) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        number = from_text(text, 0)
+        if isinstance(number, str):
+            raise ValueError
+        if not smallest <= number <= largest:
+            bounds = f"at least {smallest}" if largest == math.inf else f"from {smallest} to {largest}"
+            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
+        return number
+
+    read.__name__ = "whole number"  # by this name argparse complains
+    return read
+
+
+def minutes(text: str) -> float:
+    """A reader of times."""
+    number = from_text(text, 0.0)
+    if isinstance(number, str) or not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a time above 0")
+    return number
+
+
+def from_text(text: str, default: Any) -> Any:
+    """A text as a value of the default's type, or as it is: `1_0`, ` 1 ` and digits of other scripts are no numbers."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, int | float) and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        with suppress(ValueError):
+            return type(default)(text)
+    return text
+
+
+def asked_for(read: argparse.Namespace, plan: Plan, root: Path) -> dict[str, Any]:
+    """The parameters that the command names."""
+    asked = dict(SMOKE) if read.smoke else {}
+    if read.command == "choices":  # made on MNIST alone; the others take what there is
+        asked["data"] = "mnist"
+    asked |= {name: getattr(read, name) for name in OPTIONS if getattr(read, name) is not None}
+    for name, text in read.parameter or []:
+        if name in ALL_OPTIONS:
+            raise InputError(f"parameter {name} has an option of its own: {ALL_OPTIONS[name]}")
+        if name in asked:
+            raise InputError(f"parameter {name} is given twice: give one value, or several in the file of a sweep")
+        asked[name] = from_text(text, parameters_of(plan.notebooks[0], root).get(name))
+    return asked
+
+
+def from_caller(path: str) -> Path:
+    """A path as the caller of run_all.sh means it: the script itself moves to the repository."""
+    return Path(os.environ.get("CALLED_FROM", ""), Path(path).expanduser()).absolute()

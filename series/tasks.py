@@ -1,0 +1,130 @@
+"""What there is to run: a task a notebook, setting and seed; where its results lie, and whether they are there."""
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config import InputError
+from series.plans import Plan
+from series.sources import digest, parameters_of
+
+MNIST = "MNIST"  # the name of the data set; the stand-in has another one
+TRAINING_IMAGES, HELD_OUT = 60_000, 10_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of a notebook; all of it is JSON, so that it can travel."""
+
+    notebook: str
+    seed: int
+    parameters: dict[str, Any]  # that are asked for; the others are as the notebook has them
+    name: str  # of its setting, of its stage, or of both
+    minutes: float | None = None  # after so many it is given up
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task, and the folder that its results belong in.
+
+    Metrics lie in `metrics/<stage>`, or `metrics/<setting>/<stage>`; those of a plan with variants in `<variant>`.
+    """
+
+    task: Task
+    folder: Path
+    identity: dict[str, Any]  # all that shapes the result: what has the same need not be run again
+    by_variant: bool
+    keep_copy: bool  # and the weights, of one seed; those of all seeds would only fill the disk
+    attempts: int = 1
+
+    @property
+    def title(self) -> str:
+        """What the run is called; variants of many plans may have the same names."""
+        return f"{self.folder.name}/{self.task.title}" if self.by_variant else self.task.title
+
+    def path(self, kind: str, suffix: str = "json") -> Path:
+        """Where a file of this run lies."""
+        return self.folder / kind / self.task.name / f"seed-{self.task.seed}.{suffix}"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path("" if self.by_variant else "metrics")
+
+    @property
+    def copy(self) -> Path:
+        return self.folder / ("executed" if "/" in self.task.name else "") / f"{self.task.name}.ipynb"
+
+    @property
+    def stamp(self) -> Path:
+        """The file that marks the run as finished."""
+        return self.path(".done")
+
+    @property
+    def stamp_text(self) -> str:
+        return json.dumps(self.identity, indent=1, sort_keys=True) + "\n"
+
+    def is_done(self) -> bool:
+        """Whether the very same run is there; a variant's recorded one needs no stamp, which other clones lack."""
+        if not self.stamp.exists():
+            return self.by_variant and self.agrees(read(self.metrics))
+        there = self.metrics.exists() and (self.copy.exists() or not self.keep_copy)
+        return there and self.stamp.read_text(encoding="utf-8") == self.stamp_text
+
+    def agrees(self, run: dict[str, Any]) -> bool:
+        """Whether metrics are of this run, by all that both name."""
+        told = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
+        told["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
+        asked = json.loads(json.dumps(self.identity["parameters"]))
+        if not asked["epochs"]:  # as many as were published
+            del told["epochs"]
+        return bool(run) and all(told[name] == asked[name] for name in told.keys() & asked.keys())
+
+    def refuse_smaller(self) -> None:
+        """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
+        asked, run = self.identity["parameters"], read(self.metrics)
+        with contextlib.suppress(KeyError, TypeError):  # nothing of use is there
+            mnist, epochs, images = run["dataset"] == MNIST, run["epochs"], run["images"]["train"]
+            available = TRAINING_IMAGES - HELD_OUT * (asked["split"] != "test")
+            mine = asked["epochs"] or epochs, min(asked.get("limit") or available, available)
+            less = mine[0] < epochs or mine[1] < images
+            if mnist if mnist != (asked["data"] == "mnist") else less:
+                raise InputError(f"{self.metrics} is of a bigger run: choose another folder with --out")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing, if it is not there or can't be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def make_jobs(plan: Plan, folder: Path, root: Path, minutes: float | None = None) -> list[Job]:
+    """All the work of a plan: seed by seed, so that one that is cut short has all settings."""
+    shapes = {name: (parameters_of(name, root), digest(name, root)) for name in plan.notebooks}
+    short = bool(plan.variants) and len(shapes) == 1  # the variant says all
+    jobs = []
+    for seed in plan.seeds:
+        for setting, values in plan.settings():
+            for notebook, (defaults, source) in shapes.items():
+                name = "/".join(filter(None, [setting, "" if short else plan.stage or notebook]))
+                asked = plan.parameters | values
+                identity = {"parameters": defaults | asked | {"seed": seed, "out": ""}, "source": source}
+                seeds = {*plan.seeds, *seeds_in(folder / ("" if plan.variants else "metrics") / name)}
+                kept = plan.copies and seed == min(seeds)
+                task = Task(notebook, seed, asked, name, minutes)
+                jobs.append(Job(task, folder, identity, bool(plan.variants), kept, plan.attempts))
+    return jobs
+
+
+def seeds_in(folder: Path) -> set[int]:
+    """The seeds that a folder has metrics of."""
+    found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in folder.glob("seed-*.json"))
+    return {int(name[1]) for name in found if name}

@@ -1,0 +1,169 @@
+"""What there is to run, where its results lie, and whether they are there."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+from fake_series import Series
+
+from common.config import InputError, write_whole
+from series.plans import change, read_plan
+from series.sources import digest
+from series.tasks import Job, Task, make_jobs
+
+VARIANTS = '[variants]\nB3 = {rule = "B3"}\nhigh = {learning_rate = 1}\n'
+RUN = {"dataset": "MNIST", "split": "test", "epochs": 15, "batch_size": 64, "images": {"train": 60_000}}
+
+
+def jobs_of(series: Series, text: str = "", folder: str = "f", **asked) -> list[Job]:
+    """The work of a plan, on MNIST unless asked for otherwise."""
+    plan = read_plan(series.root / series.plan('split = "test"\n' * ("split" not in text) + text), series.root)
+    return make_jobs(change(plan, {"data": "mnist"} | asked, series.root), series.root / folder, series.root, 5)
+
+
+def finish(job: Job, **run) -> None:
+    """Let a job be done."""
+    for path, text in ((job.metrics, json.dumps(RUN | run)), (job.copy, "{}"), (job.stamp, job.stamp_text)):
+        write_whole(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "metrics", "copy", "title"),
+    [
+        ("copies = true", "metrics/01_first/seed-0.json", "01_first.ipynb", "01_first, seed 0"),
+        ('stage = "small"', "metrics/small/seed-0.json", "small.ipynb", "small, seed 0"),
+        (
+            "learning_rate = [1]\nrule = ['a b']",
+            "metrics/learning_rate-1.0-rule-a_b/01_first/seed-0.json",
+            "executed/learning_rate-1.0-rule-a_b/01_first.ipynb",
+            "learning_rate-1.0-rule-a_b/01_first, seed 0",
+        ),
+        (VARIANTS, "B3/seed-0.json", "B3.ipynb", "f/B3, seed 0"),
+        (f"epochs = [1]\n{VARIANTS}", "B3/epochs-1/seed-0.json", "executed/B3/epochs-1.ipynb", "f/B3/epochs-1, seed 0"),
+    ],
+    ids=["stage", "named stage", "grid", "variants", "variants and grid"],
+)
+def test_a_runs_files_lie_where_they_are_looked_for(series, text, metrics, copy, title):
+    job = jobs_of(series.add("01_first"), text)[0]
+    assert (job.metrics, job.copy) == (job.folder / metrics, job.folder / copy)
+    assert job.title == title
+    assert job.stamp.is_relative_to(job.folder / ".done") and job.path("weights").is_relative_to(job.folder / "weights")
+
+
+def test_the_work_goes_seed_by_seed_through_settings_and_notebooks(two):
+    jobs = jobs_of(two, "seeds = [0, 1]\nlearning_rate = [0.1, 1]\ncopies = true")
+    found = [(job.task.seed, job.task.parameters["learning_rate"], job.task.notebook) for job in jobs]
+    assert found == [(s, rate, name) for s in (0, 1) for rate in (0.1, 1.0) for name in ("01_first", "02_second")]
+    assert [job.keep_copy for job in jobs] == [True] * 4 + [False] * 4
+    assert len({job.metrics for job in jobs}) == len(jobs)
+    assert jobs[0].task.parameters == {"split": "test", "data": "mnist", "learning_rate": 0.1}
+    assert Task(**json.loads(json.dumps(asdict(jobs[0].task)))) == jobs[0].task, "it can travel"
+
+
+def test_each_stage_keeps_the_copy_of_its_own_lowest_seed(two):
+    finish(jobs_of(two, "copies = true")[0])
+    assert [job.keep_copy for job in jobs_of(two, "seeds = [5]\ncopies = true")] == [False, True]
+
+
+def test_a_run_counts_as_done_only_as_long_as_nothing_that_shapes_it_changes(series):
+    [before] = jobs_of(series.add("01_first"), "copies = true")
+    assert not before.is_done()
+    finish(before)
+    assert before.is_done() and jobs_of(series, "copies = true", epochs=15)[0].is_done()
+    for asked in ({"device": "cpu"}, {"split": "validation"}, {"batch_size": 32}, {"data": "rendered"}):
+        assert not jobs_of(series, "copies = true", **asked)[0].is_done(), asked
+    before.copy.unlink()
+    assert not before.is_done()
+
+
+MODULES = {
+    "__init__": 'MODULES = {"train": ("fit",), "unused": ("other",)}',
+    "train": "from .loss import mean",
+    "loss": "import common.deep",
+    "deep": "",
+    "unused": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "counts"),
+    [("train", True), ("loss", True), ("deep", True), ("unused", False), ("new", False), ("words.toml", True)],
+)
+def test_a_change_counts_in_what_a_notebook_imports_and_in_nothing_else(series, changed, counts):
+    series.add("01_first", "%matplotlib inline").add("02_second", "from common import fit\nopen('words.toml')")
+    for name, code in MODULES.items():
+        write_whole(series.root / "common" / f"{name}.py", code)
+    write_whole(series.root / "notebooks" / "words.toml", "")
+    before = digest("02_second", series.root), digest("01_first", series.root)
+    place = f"notebooks/{changed}" if "." in changed else f"common/{changed}.py"
+    write_whole(series.root / place, "changed = True")
+    assert (digest("02_second", series.root) != before[0]) is counts
+    assert digest("01_first", series.root) == before[1]
+
+
+def test_the_notebooks_code_counts_and_its_set_up_does_not(series):
+    before = digest("01_first", series.add("01_first").root)
+    path = series.root / "notebooks" / "01_first.ipynb"
+    text = path.read_text()
+    path.write_text(text.replace('"source": ""', '"source": "import sys"'))
+    assert digest("01_first", series.root) == before
+    path.write_text(text.replace("random.Random", "random.SystemRandom"))
+    assert digest("01_first", series.root) != before
+
+
+@pytest.mark.parametrize(
+    ("run", "done"),
+    [
+        ({}, True),
+        ({"hyperparameters": {"rule": "B3", "taken": ["x"]}}, True),
+        ({"hyperparameters": {"rule": "B2"}}, False),
+        ({"dataset": "rendered"}, False),
+        ({"split": "validation"}, False),
+        ({"epochs": 14}, False),
+        ({"batch_size": 32}, False),
+    ],
+)
+def test_a_recorded_run_of_a_variant_counts_by_its_metrics_where_it_has_no_stamp(series, run, done):
+    job = jobs_of(series.add("01_first"), VARIANTS)[0]
+    assert not job.is_done()
+    write_whole(job.metrics, json.dumps(RUN | run))
+    assert job.is_done() is done
+    write_whole(job.stamp, "of other code")
+    assert not job.is_done()
+
+
+def test_where_epochs_are_as_many_as_were_published_any_number_is(series):
+    job = jobs_of(series.add("01_first"), VARIANTS)[0]
+    write_whole(job.metrics, json.dumps(RUN | {"epochs": 20}))
+    assert not job.is_done()
+    assert replace(job, identity={"parameters": job.identity["parameters"] | {"epochs": 0}}).is_done()
+
+
+def test_without_a_stamp_a_run_of_the_stages_is_not_done(series):
+    [job] = jobs_of(series.add("01_first"))
+    write_whole(job.metrics, json.dumps(RUN))
+    assert not job.is_done()
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "refused"),
+    [
+        ({}, {}, False),
+        ({"epochs": 16}, {}, False),
+        ({"epochs": 14}, {}, True),
+        ({"limit": 500}, {}, True),
+        ({"split": "validation"}, {}, True),
+        ({"data": "rendered"}, {"epochs": 1, "images": {"train": 10}}, True),
+        ({"epochs": 1}, {"dataset": "rendered"}, False),
+        ({}, {"images": "?"}, False),
+    ],
+)
+def test_no_run_replaces_a_bigger_one(series, asked, there, refused):
+    finish(jobs_of(series.add("01_first"))[0], **there)
+    [job] = jobs_of(series, **asked)
+    try:
+        job.refuse_smaller()
+    except InputError as problem:
+        assert refused and str(problem).endswith("is of a bigger run: choose another folder with --out")
+    else:
+        assert not refused
