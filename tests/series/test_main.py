@@ -77,6 +77,7 @@ BAD = [  # a command, what stands in the file FILE if there is one, and what the
     ("choices --data rendered", "", "unrecognized arguments"),
     ("choices nonsense", "", "there is no question 'nonsense'"),
     ("benchmark --epochs 1", "", "unrecognized arguments"),
+    ("benchmark --rounds 1 --device cpu", "", "--rounds and --contenders are of the processor's benchmark"),
     ("publish --smoke", "", "unrecognized arguments"),
     ("publish --scheduler tcp://nowhere:1", "", "unrecognized arguments"),
     ("published --stages 1", "", "unrecognized arguments"),
