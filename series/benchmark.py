@@ -123,6 +123,6 @@ def on_dask(count: int, root: Path) -> Iterator[Workers]:
         (beside := Path(folder, "dask-scratch-space")).mkdir()
         data.CACHE.mkdir(exist_ok=True)
         (beside / CACHE).symlink_to(data.CACHE)
-        cluster = LocalCluster(count, threads_per_worker=1, dashboard_address=None, local_directory=folder)
+        cluster = LocalCluster(count, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=folder)
         with cluster, dask_workers(cluster.scheduler_address, root) as workers:
             yield workers

@@ -88,7 +88,7 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
         **more,
     }
     names = {
-        "s": {int(runs.name[:2]): runs for runs in results},
+        "s": Found({int(runs.name[:2]): runs for runs in results}.get),
         "last": results[-1],
         "runs": Found(lambda path: Runs.read(OUTPUTS / path)),  # of any folder below outputs/
         "gain": partial(Gain.of, comparisons=max(1, len(results) - 1)),

@@ -41,6 +41,11 @@ def test_recorded_pages_are_what_the_runs_make_of_them(path: Path, part) -> None
     assert filled(TEXTS[path], part) == TEXTS[path]
 
 
+def test_pages_of_a_part_of_the_series_leave_out_what_the_other_steps_would_tell() -> None:
+    found = filled(README, parts(read_results(OUTPUTS)[-1:]))
+    assert "_Left out: no run of 1 is recorded._" in found and "Wrong digits fall from 64 to 49" not in found
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_sentence_is_struck_out_or_left_out(path: Path) -> None:
     assert "Not borne out" not in TEXTS[path] and "_Left out" not in TEXTS[path]
