@@ -68,7 +68,7 @@ def test_the_plans_of_the_series_can_be_read_and_keep_what_they_say(series):
         assert change(plan, {}, series.root) == plan, "all have a split"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("series/plans/examples/*.toml")), ids=lambda path: path.stem)
 def test_the_sweeps_that_come_with_the_series_can_be_run(path):
     plan = change(read_plan(path, ROOT), {}, ROOT)
     assert plan.parameters["split"] == "validation", "a choice is never made on the test set"
