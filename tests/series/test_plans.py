@@ -73,4 +73,4 @@ def test_the_sweeps_that_come_with_the_series_can_be_run(path):
     plan = change(read_plan(path, ROOT), {}, ROOT)
     assert plan.parameters["split"] == "validation", "a choice is never made on the test set"
     count = len(plan.settings()) * len(plan.seeds) * len(plan.notebooks)
-    assert f"= {count} points" in path.read_text(encoding="utf-8")
+    assert f"= {count} runs" in path.read_text(encoding="utf-8")
