@@ -193,6 +193,8 @@ def begin(stage: str, names: dict[str, Any]) -> Config:
     torch.manual_seed(parameters["seed"])
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # all digits of 32 bits, as on a CPU: networks this small lose no time
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA may sum in another order
     # The last digits of a sum depend on the number of threads: as many by hand as in the runner's kernels.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     folder = ROOT / (parameters["out"] or "outputs/scratch/by-hand")

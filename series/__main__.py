@@ -16,7 +16,7 @@ from common.config import ROOT, InputError, choose_device
 from series.execute import in_a_line
 from series.options import asked_for, from_caller, read_options
 from series.plans import SMOKE, Plan, change, plain, read_plan
-from series.pool import Workers, clear, record, run, shown, sole_use, threads
+from series.pool import Workers, clear, cores, record, run, shown, sole_use, threads
 from series.sources import parameters_of, stages_of
 from series.tasks import MNIST, Job, make_jobs
 
@@ -82,9 +82,15 @@ class Runner:
             if read.command == "publish":
                 print(self.report.publish(self.root))
             else:
-                dataset = self.prepare({"data": read.data or "auto"}, True)
-                print(import_module("series.benchmark").run(dataset, outputs, read.smoke))
+                asked = {"data": read.data or "auto", "device": read.device or "cpu"}
+                print(self.report.benchmark(self.measure(self.prepare(asked, True), outputs, read)))
         return 0
+
+    def measure(self, dataset: str, outputs: Path, read: argparse.Namespace) -> Path:
+        """Measure the speed on this machine's processor, or what its GPU makes of the series; where the record lies."""
+        if read.device:
+            return import_module("series.cuda").run(dataset, outputs, read.device, read.smoke)
+        return import_module("series.benchmark").run(dataset, outputs, read.smoke, read.rounds or 0, read.contenders)
 
     def run_plans(self, read: argparse.Namespace) -> int:
         """Run what is not done, write what there is to say of all of it, and record what is to be recorded."""
@@ -202,11 +208,6 @@ class Runner:
         own = [parameters_of(notebook, self.root) for notebook in plan.notebooks]
         asked = {name: value for name, value in plan.parameters.items() if name not in ("device", "data")}
         return {name: value for name, value in asked.items() if any(known[name] != value for known in own)}
-
-
-def cores() -> int:
-    """The cores this process may use, which a container or a batch system may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def heed_signals() -> None:

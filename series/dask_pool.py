@@ -128,7 +128,7 @@ def archive(root: Path) -> bytes:
     """What runs need: the code of these packages, and the notebooks at `root`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for base, pattern in ((ROOT, "common/**/*.py"), (ROOT, "series/*.py"), (root, "notebooks/*")):
+        for base, pattern in ((ROOT, "common/**/*.py"), (ROOT, "series/*.py"), (root, "notebooks/**/*")):
             for path in filter(Path.is_file, base.glob(pattern)):
                 file.write(path, path.relative_to(base))
     return buffer.getvalue()

@@ -19,7 +19,7 @@ COMMANDS = {
     "published": "Run the published systems.",
     "smaller": "Run the network with fewer parameters.",
     "choices": "Run what the choices rest on, on images held out of the training set.",
-    "benchmark": "Measure how fast the series trains, beside the conventional pipeline.",
+    "benchmark": "Measure how long training takes until it is at the goal, beside others; or what a GPU makes of it.",
     "publish": "Write tables, texts and links again from the recorded runs, without training.",
 }
 FORMER = {f"--{name}": name for name in COMMANDS} | {"--sweep": "sweep FILE", "--rewrite": "publish"}
@@ -56,6 +56,8 @@ def read_options(arguments: list[str], root: Path) -> argparse.Namespace:
         raise InputError("--epochs goes not with --smoke, which is 1 epoch: leave one of them out")
     if read.scheduler and read.jobs:
         raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
+    if read.device and (read.rounds or read.contenders):
+        raise InputError("--rounds and --contenders are of the processor's benchmark: leave --device out, or them")
     return read
 
 
@@ -63,6 +65,7 @@ def make_parser(command: str, stages: list[int]) -> OneLineParser:
     """What can be said of a command."""
     runs, plans = "series sweep published smaller", "series sweep published smaller choices"
     several = {"nargs": "+", "action": "extend", "metavar": "N"}
+    device = "try what a GPU makes of the series" if command == "benchmark" else "where to train (auto)"
     parameter = {"nargs": 2, "action": "append", "metavar": ("NAME", "VALUE")}
     options: dict[str, tuple[str, dict[str, Any]]] = {
         "file": ("sweep", {"metavar": "FILE", "help": "a plan; docs/sweeps.md tells what it says"}),
@@ -75,7 +78,9 @@ def make_parser(command: str, stages: list[int]) -> OneLineParser:
         "--split": (runs, {"choices": SPLITS, "help": "what to measure on"}),
         "--parameter": (runs, parameter | {"help": "any other parameter of the notebooks; may be repeated"}),
         "--data": (f"{runs} benchmark", {"choices": ["auto", "mnist", "rendered"], "help": "MNIST, or the stand-in"}),
-        "--device": (plans, {"choices": ["auto", "cpu", "cuda"], "help": "where to train (auto)"}),
+        "--rounds": ("benchmark", {"type": whole(1), "metavar": "N", "help": "of each contender (3; slow ones 1)"}),
+        "--contenders": ("benchmark", {"nargs": "+", "metavar": "NAME", "help": "only these (all), without a record"}),
+        "--device": (f"{plans} benchmark", {"choices": ["auto", "cpu", "cuda"], "help": device}),
         "--jobs": (plans, {"type": whole(1), "metavar": "N", "help": "runs side by side (as many as cores)"}),
         "--timeout": (plans, {"type": minutes, "metavar": "MINUTES", "help": "give up a notebook after so long"}),
         "--scheduler": (plans, {"metavar": "ADDRESS", "help": "run on the workers of this Dask scheduler"}),

@@ -189,3 +189,8 @@ def sole_use(folder: Path) -> Iterator[None]:
 def shown(path: Path) -> str:
     """A path as short as it can be."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def cores() -> int:
+    """The cores this process may use, which a container or a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,12 +16,11 @@ from common.intervals import Gain, of_share, signed
 from common.plots import architecture
 from common.receptive_field import markdown_table, receptive_field_table
 from common.runs import GOAL, MNIST, OUTPUTS, Runs
-from series.report import figures, notebooks, questions, systems, tables
+from series.report import figures, notebooks, questions, speed, systems, tables
 from series.report.html import write_report
 from series.report.readme import fill, filled, repository
 
 WORDS = Path(__file__).parent / "words"
-RECORD = OUTPUTS / "benchmark.json"
 PAGES = "README.md", "docs/*.md", "outputs/README.md", "outputs/earlier/README.md"
 
 
@@ -71,8 +70,8 @@ def draw(results: list[Runs], folder: Path) -> None:
     if folder.resolve() == OUTPUTS:
         rows = receptive_field_table(notebooks.network(last.name))
         pictures["architecture"] = architecture(rows, as_mnist(read_ink(notebooks.NOTEBOOKS / "drawn.png")))
-        if RECORD.exists():
-            pictures["benchmark"] = figures.benchmark(json.loads(RECORD.read_text(encoding="utf-8")))
+        if bench := speed.read_records(folder).get("bench"):
+            pictures["benchmark"] = figures.benchmark(bench)
     for name, picture in pictures.items():
         write_whole(folder / "figures" / f"{name}.png", picture.png())
 
@@ -94,12 +93,16 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
         "runs": Found(lambda path: Runs.read(OUTPUTS / path)),  # of any folder below outputs/
         "gain": partial(Gain.of, comparisons=max(1, len(results) - 1)),
         "minutes": sum(mean(run.seconds or 0 for run in runs) for runs in results) / 60 / 2,
-        "bench": Found(lambda name: json.loads(RECORD.read_text(encoding="utf-8"))[name]),
+        "before": json.loads((OUTPUTS / "benchmark-conventional.json").read_text(encoding="utf-8")),
+        **speed.read_records(OUTPUTS),
         "facts": systems.read_facts(),
         **{"share": of_share, "looks": looks, "always": tables.always_wrong, "wrong": tables.wrong},
         **{"count": count, "signed": signed, "plus_minus": tables.plus_minus, "at_goal": systems.at_goal, "GOAL": GOAL},
     }
-    return lambda name: tabled[name]() if name in tabled else words(name, names)
+    if "bench" in names:
+        tabled["speed"] = lambda: speed.page(names["bench"])
+    missing = speed.unrecorded(names)
+    return lambda name: missing[name] if name in missing else tabled[name]() if name in tabled else words(name, names)
 
 
 def words(name: str, names: dict[str, Any]) -> str:
@@ -138,6 +141,17 @@ def published(folder: Path) -> str:
         }
         fill(folder / "README.md", parts(results, **made))
     return systems.verdicts(facts, found, {})
+
+
+def benchmark(path: Path) -> str:
+    """The table of a benchmark, beside which a picture is drawn; a recorded one is brought into the pages."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if path.resolve() in [OUTPUTS / place for place in speed.RECORDS.values()]:
+        publish()
+    elif "contenders" in record:
+        write_whole(path.parent / "figures" / "benchmark.png", figures.benchmark(speed.Bench(record)).png())
+    found = speed.table(speed.Bench(record)) if "contenders" in record else json.dumps(record, indent=1)
+    return f"{found}\n\nWritten to {path}"
 
 
 def choices() -> str:

@@ -2,7 +2,7 @@
 
 import math
 from itertools import pairwise
-from statistics import mean
+from statistics import mean, median
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from common.intervals import of_mean
 from common.plots import BLUE, GREEN, SKY, VERMILION, Picture, legend_below, new_picture, style
 from common.runs import GOAL, MNIST, Runs
 from series.report.notebooks import title
+from series.report.speed import MARKS, TITLES, Bench
 from series.report.tables import Setting, always_wrong, gains, wrong
 
 LIMIT = round(100 * (100 - GOAL))  # of 10,000 digits may be wrong
@@ -178,15 +179,22 @@ def effects(found: list[Setting]) -> Picture:
     return picture
 
 
-def benchmark(record: dict[str, Any]) -> Picture:
-    """Images per second of every form, a bar each, its rounds as ticks."""
-    forms = record["images_per_second"]
-    words = f"Ours trains on {record['measured']['ratio_conventional']['median']:.1f} times as many images in a second"
-    picture, axes = new_picture(words, 1 + 0.3 * len(forms), record["dataset"])
-    style(axes, f"images per second, {record['machine']}", "")
-    for place, (name, found) in enumerate(forms.items()):
-        axes.barh(place, found["median"], color=BLUE if name.startswith("ours") else VERMILION, alpha=0.6)
-        axes.plot(found["rounds"], [place] * len(found["rounds"]), "|", color="black")
-    axes.set_yticks(range(len(forms)), forms)
-    axes.invert_yaxis()
+def benchmark(bench: Bench) -> Picture:
+    """Test accuracy against processor seconds, a line a contender and round."""
+    times = {name: bench.seconds(name, GOAL) for name in bench.rounds}
+    there = [f"{TITLES[name]} after {median(found):.0f} s" for name, found in times.items() if None not in found]
+    words = f"{GOAL}% first: {', '.join(there)}" if there else f"No contender reaches {GOAL}%"
+    picture, axes = new_picture(words.replace("`", ""), 5, bench.record["dataset"])
+    style(axes, "processor seconds", "test accuracy, %")
+    for (mark, colour), (name, rounds) in zip(LINES, bench.rounds.items(), strict=False):
+        for number, each in enumerate(rounds):
+            label = None if number else TITLES[name].replace("`", "")
+            axes.plot(*zip(*each["curve"], strict=True), mark, color=colour, markersize=4, linewidth=1, label=label)
+    best = max(found for rounds in bench.rounds.values() for each in rounds for _, found in each["curve"])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    if best >= MARKS[0]:
+        axes.set_ylim(97, 99.7)
+        axes.axhline(GOAL, color=GREEN, linestyle="-.", label=f"goal, {GOAL}%")
+    legend_below(picture, columns=3)
     return picture

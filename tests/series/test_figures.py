@@ -107,13 +107,6 @@ def test_a_sweep_is_drawn_along_the_parameter_that_takes_most_values() -> None:
     assert figures.effects(found[:1]).png()
 
 
-def test_the_speed_of_both_sides_is_drawn() -> None:
-    form = {"median": 2.0, "rounds": [1.0, 2.0, 3.0]}
-    record = {"images_per_second": {"ours": form, "conventional": form}, "machine": "2 cores", "dataset": "MNIST"}
-    picture = figures.benchmark(record | {"measured": {"ratio_conventional": {"median": 3.46}}})
-    assert picture.get_suptitle() == "Ours trains on 3.5 times as many images in a second"
-
-
 def test_pictures_are_opaque_white_sharp_and_small() -> None:
     for picture in (figures.spread(SIX), figures.curves(SIX)):
         content = picture.png()

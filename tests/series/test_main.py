@@ -67,6 +67,8 @@ BAD = [  # a command, what stands in the file FILE if there is one, and what the
     ("choices --seeds 0", "", "unrecognized arguments: --seeds; ./run_all.sh choices --help lists the options"),
     ("choices --data rendered", "", "unrecognized arguments"),
     ("choices nonsense", "", "there is no question 'nonsense'"),
+    ("benchmark --epochs 1", "", "unrecognized arguments"),
+    ("benchmark --rounds 1 --device cpu", "", "--rounds and --contenders are of the processor's benchmark"),
     ("publish --smoke", "", "unrecognized arguments"),
     ("published --stages 1", "", "unrecognized arguments"),
     ("sweep FILE --stages 1", SWEEP, "unrecognized arguments"),
