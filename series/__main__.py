@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.config import ROOT, InputError
+from common.config import ROOT, InputError, choose_device
 from series.execute import in_a_line
 from series.options import asked_for, from_caller, read_options
 from series.plans import SMOKE, Plan, change, plain, read_plan
@@ -32,10 +32,10 @@ class Report:
 
 def prepare(parameters: dict[str, Any], here: bool) -> str:
     """See to the data, and to the device if the runs are made here; the name of the data set."""
-    from common import config, data  # here, since torch takes seconds that --help should not wait for
+    from common import data  # here, since torch takes seconds that --help should not wait for
 
     if here:
-        config.choose_device(parameters.get("device", "auto"))
+        choose_device(parameters.get("device", "auto"))
     return data.prepare(parameters.get("data", "auto"))
 
 

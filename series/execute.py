@@ -1,17 +1,19 @@
 """Runs one notebook, and takes what it leaves: a task in, files out.
 
-`python -m series.execute` reads a task as a line of JSON and prints its result as another; when its input ends, so does
-it.
+`python -m series.execute` reads a task, and the versions that it takes, as a line of JSON, and prints the result as
+another; when its input ends, so does it.
 """
 
 import contextlib
 import json
 import logging
 import os
+import platform
 import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,6 +23,7 @@ from series.kernel import kernel_class, kill_children, own_folder
 from series.tasks import Task
 
 PROGRESS = "SERIES_PROGRESS"  # names the file that training writes a line to after every epoch
+PACKAGES = ("torch", "torchvision", "numpy", "papermill", "matplotlib", "ipykernel", "distributed")
 ENOUGH = 2**21  # bytes on the disk that a run needs for itself
 
 
@@ -163,13 +166,27 @@ def end_with_caller() -> None:
         time.sleep(0.1)
 
 
+def versions() -> dict[str, str]:
+    """Of Python, and of what a run's numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def main() -> None:
-    """Run the task that stands in the input; nothing but its result reaches the output."""
+    """Run the task that stands in the input, if the versions are the caller's; only its result reaches the output."""
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    task = Task(**json.loads(sys.stdin.readline()))
+    asked, here = json.loads(sys.stdin.readline()), versions()
     Thread(target=end_with_caller, daemon=True).start()
-    print(json.dumps(asdict(execute(task))), file=answer, flush=True)
+    result = Result()
+    for name, other in asked["versions"].items():
+        if here.get(name) != other:
+            result = Result(error=f"InputError: it has {name} {here.get(name)}, the runner {other}: install the same")
+    result = result if result.error else execute(Task(**asked["task"]))
+    print(json.dumps(asdict(result)), file=answer, flush=True)
 
 
 if __name__ == "__main__":

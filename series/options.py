@@ -68,7 +68,7 @@ def make_parser(command: str, stages: list[int]) -> OneLineParser:
     device = "try what a GPU makes of the series" if command == "benchmark" else "where to train (auto)"
     parameter = {"nargs": 2, "action": "append", "metavar": ("NAME", "VALUE")}
     options: dict[str, tuple[str, dict[str, Any]]] = {
-        "file": ("sweep", {"metavar": "FILE", "help": "a plan; sweeps/README.md tells what stands in it"}),
+        "file": ("sweep", {"metavar": "FILE", "help": "a plan; docs/sweeps.md tells what it says"}),
         "questions": ("choices", {"nargs": "*", "metavar": "QUESTION", "help": "only these (all)"}),
         "--stages": ("series", several | {"type": whole(), "choices": stages, "help": "only these (all)"}),
         "--system": ("published", {"metavar": "NAME", "help": "only this one (all)"}),

@@ -1,13 +1,6 @@
 """Plans: TOML files that say which notebooks are run, with which parameters, for which seeds.
 
-notebooks = ["01_skeleton"]    # names below notebooks/; or stages = [1, 2]; all stages, if left out
-seeds = [0, 1]                 # 0, if left out
-split = "validation"           # as all that is not in FORMS, a parameter of the notebooks
-learning_rate = [0.1, 0.2]     # a list: each of its values is run, in every combination
-
-[variants]                     # named settings: tables of parameters …
-high = { dropout = 0.1 }
-low = "choices/dropout/low"    # … or folders below outputs/ whose recorded runs serve for them
+What is not in FORMS is a parameter of the notebooks: a value, or a list of values, each of which is run.
 """
 
 import re
@@ -52,12 +45,13 @@ class Plan:
     def settings(self) -> list[tuple[str, dict[str, Any]]]:
         """The settings by name, with the parameters that set their runs apart: variants in every combination."""
         tables = {name: table for name, table in self.variants.items() if isinstance(table, dict)}
-        combinations = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
-        return [
-            ("/".join(filter(None, [plain(name), in_a_name(combination)])), table | combination)
-            for name, table in (tables if self.variants else {"": {}}).items()
-            for combination in combinations
-        ]
+        found = []
+        for name, table in (tables if self.variants else {"": {}}).items():
+            for values in product(*self.grid.values()):
+                setting = dict(zip(self.grid, values, strict=True))
+                words = "-".join(f"{parameter}-{value}" for parameter, value in setting.items())
+                found.append(("/".join(filter(None, [plain(name), plain(words)])), table | setting))
+        return found
 
 
 def is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
@@ -214,11 +208,6 @@ def refuse_values(plan: Plan, root: Path) -> None:
         defaults = parameters_of(notebook, root)
         for _, setting in plan.settings():
             refuse_bad(defaults | plan.parameters | setting)
-
-
-def in_a_name(setting: dict[str, Any]) -> str:
-    """Parameters as a part of a path."""
-    return plain("-".join(f"{name}-{value}" for name, value in setting.items()))
 
 
 def plain(text: str) -> str:

@@ -40,8 +40,8 @@ class Progress:
             self.bar.set_postfix_str(words)
         elif time.monotonic() - self.told > self.every:
             self.told += self.every
-            left = f", about {passed * (self.total - share) / share / 60:.0f} minutes left" if share else ""
-            self.line(f"{self.done} of {self.total} runs after {passed / 60:.0f} minutes{left}; {words}".rstrip("; "))
+            left = f", about {passed * (self.total - share) / share / 60:.0f} min left" if share else ""
+            self.line(f"{self.done} of {self.total} runs after {passed / 60:.0f} min{left}; {words}".rstrip("; "))
 
     def close(self) -> None:
         """Take the bar away."""

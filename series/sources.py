@@ -35,9 +35,9 @@ def parameters_of(notebook: str, root: Path) -> dict[str, Any]:
 
 def digest(notebook: str, root: Path) -> str:
     """A digest of what shapes a run: the notebook's code, all of `common` that it imports, the files that it names."""
-    code, modules = cells_of(notebook, root)[1], {"__init__": read_module("__init__", root)}
-    homes = {name: home for home, names in literals(modules["__init__"]).get("MODULES", {}).items() for name in names}
-    waiting = list(code)
+    code, public = cells_of(notebook, root)[1], literals(read_module("__init__", root)).get("MODULES", {})
+    homes = {name: module for module, names in public.items() for name in names}
+    modules, waiting = {}, list(code)
     while waiting:
         for name in imported(waiting.pop(), homes) - modules.keys():
             modules[name] = read_module(name, root)

@@ -8,24 +8,24 @@ from difflib import unified_diff
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-import nbformat
 from bs4 import BeautifulSoup, Tag
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import escape
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 from common.batches import MEAN, STD
 from common.config import ROOT, write_whole
 from common.inference import load_layers
+from series.report.notebooks import heading, read
 
 TEMPLATES = Path(__file__).with_name("templates")
 COMPARED = "parameters", "data", "net", "fit"  # the cells that shape a run
 COMMENT = re.compile(r' *#.*|\n *""".*?"""')  # in code; docstrings, too
 TAGS = {"+": "<ins>{}</ins>", "-": "<del>{}</del>"}
-# Sections of the README that the report says itself, or that are for people who work in the repository.
-LEFT_OUT = re.compile(r"## (start here|run it|the six|what each|speed|change a|contribut|layout|licen)", re.I)
+LEFT_OUT = "## Start here", "## What each step"  # sections of the README; the report tells of the steps itself
 SCROLL = {"class": "scroll", "tabindex": "0", "role": "group", "aria-label": "Table"}
 HERO = "\n\n![The test accuracy of every run, step by step](outputs/figures/spread.png)\n"
 EXPORT = {
@@ -36,7 +36,10 @@ EXPORT = {
 
 
 def write_report(folder: Path, readme: str = "", root: Path = ROOT) -> Path | None:
-    """Write the report of a folder that holds the whole series, with its README, and return the path of its index."""
+    """Write the report of a folder that holds the whole series, and return the path of its index.
+
+    `readme` is the README with the folder's figures; that of `root`, if left out. Files of an older report are removed.
+    """
     steps = [path.stem for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))]
     if not steps or not all((folder / f"{step}.ipynb").exists() for step in steps):
         return None
@@ -56,9 +59,9 @@ class Report:
         self.folder, self.root, self.steps = folder, root, steps
         self.files: dict[str, str | bytes] = {}
         paths = [*(folder / f"{step}.ipynb" for step in steps), *sorted(folder.glob("smaller/*.ipynb"))]
-        self.notebooks = {path: nbformat.read(path, as_version=4) for path in paths}
+        self.notebooks = {path: read(path) for path in paths}
         self.pages = {"index.html": "Overview"}
-        self.pages |= {f"{path.stem}.html": title(notebook) for path, notebook in self.notebooks.items()}
+        self.pages |= {f"{path.stem}.html": heading(notebook) for path, notebook in self.notebooks.items()}
         self.templates = Environment(loader=FileSystemLoader(TEMPLATES))
         self.templates.filters["markdown"] = markdown2html
 
@@ -78,12 +81,14 @@ class Report:
     def story(self, readme: str) -> dict[str, object]:
         """The parts of the index: what the README says and the report doesn't, and the steps."""
         opening, results, rest = [*re.split(r"<!-- results\b.*?-->|<!-- end of results -->", readme), "", ""][:3]
-        sections = re.split(r"^(?=## )", re.sub(r"<!--.*?-->", "", rest, flags=re.S), flags=re.M)
-        told = [part for part in sections if not LEFT_OUT.match(part)]
+        paragraphs = re.sub(r"<!--.*?-->", "", rest, flags=re.S).split("\n\n")
+        rest = "\n\n".join(part for part in paragraphs if "(outputs/html/" not in part)  # which leads here
+        note, *sections = re.split(r"^(?=## )", rest, flags=re.M)
+        told = [part for part in sections if not part.startswith(LEFT_OUT)]
         wrong = [part for part in told if "always-wrong.png" in part]
         return {
             "opening": opening if "spread.png" in opening + results else opening + HERO,
-            "results": results,
+            "results": results + note,
             "steps": self.told_steps(),
             "wrong": "".join(wrong),
             "rest": "".join(part for part in told if part not in wrong),
@@ -106,9 +111,9 @@ class Report:
         for mark in soup.find_all(class_="anchor-link"):
             mark.decompose()
         soup.title.string = soup.h1.get_text()
-        for heading in soup.main.find_all(["h1", "h2", "h3", "h4"]):
-            anchor = re.sub(r"[^\w-]", "", heading.get_text().lower().replace(" ", "-"))  # as GitHub has it
-            heading.attrs = {"id": anchor} if heading.name in ("h1", "h2") else {}  # those of blocks are alike
+        for line in soup.main.find_all(["h1", "h2", "h3", "h4"]):
+            anchor = re.sub(r"[^\w-]", "", line.get_text().lower().replace(" ", "-"))  # as GitHub has it
+            line.attrs = {"id": anchor} if line.name in ("h1", "h2") else {}  # those of blocks are alike
         for link in soup.main.find_all("a", href=re.compile(r"^(?!\w+:)")):
             if not soup.find(id=link["href"].removeprefix("#")):
                 link["href"] = self.address(link["href"], source)
@@ -149,7 +154,7 @@ class Report:
         return next(filter(Path.exists, paths), paths[0])
 
 
-def exported(notebook: nbformat.NotebookNode, stem: str) -> tuple[dict[str, object], dict[str, bytes]]:
+def exported(notebook: NotebookNode, stem: str) -> tuple[dict[str, object], dict[str, bytes]]:
     """An executed notebook as the body of a page, from its heading on, and its pictures by name."""
     for cell in notebook.cells:
         cell.metadata["tags"] = [cell.id]  # by which EXPORT finds it
@@ -159,17 +164,12 @@ def exported(notebook: nbformat.NotebookNode, stem: str) -> tuple[dict[str, obje
     return {"body": body[body.index("<h1") :]}, resources["outputs"]
 
 
-def title(notebook: nbformat.NotebookNode) -> str:
-    """What a page is called: the heading of its notebook up to a colon."""
-    return re.search(r"^# (?:Step )?([^:\n]+)", "\n".join(cell.source for cell in notebook.cells), re.M)[1]
-
-
-def source(notebook: nbformat.NotebookNode, name: str) -> str:
+def source(notebook: NotebookNode, name: str) -> str:
     """The source of the cell with this id."""
     return next(cell.source for cell in notebook.cells if cell.id == name)
 
 
-def changes(before: nbformat.NotebookNode, after: nbformat.NotebookNode) -> str:
+def changes(before: NotebookNode, after: NotebookNode) -> str:
     """The code that differs, cell by cell, with a line around it, marked so that it is heard as well as seen."""
     marked = ""
     for cell in COMPARED:

@@ -39,8 +39,13 @@ def write(path: Path, notebook: NotebookNode) -> None:
 
 
 def title(stage: str) -> str:
-    """What a step is called: the number and the name in the first heading of its notebook."""
-    texts = [cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells if cell.cell_type == "markdown"]
+    """What a step is called."""
+    return heading(read(NOTEBOOKS / f"{stage}.ipynb"))
+
+
+def heading(notebook: NotebookNode) -> str:
+    """The number and the name in the first heading of a notebook."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     return re.search(r"^# (?:Step )?([^:\n]+)", "\n".join(texts), re.M)[1]
 
 

@@ -24,12 +24,16 @@ Why. ![How many are wrong, by step](outputs/figures/spread.png)
 |---|---|---:|
 | [1 · First](outputs/01_first.ipynb) | `rate` | 98.83% |
 <!-- end of results -->
+Note on results.
 ## Start here
 Practice.
 ## What we learned
 [Practice](#start-here), [loss](#loss-and-more), ![badge](https://example.org/badge.svg)
 ## Loss, and more
-In [this report](outputs/html/index.html).
+A loss.
+
+Draw one in [the report](outputs/html/index.html).
+
 ## Two digits
 <!-- errors: written by anyone -->
 ![Digits that every run gets wrong](outputs/figures/always-wrong.png)

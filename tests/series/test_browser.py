@@ -13,12 +13,11 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect, sync_playwright
 from report_for_tests import PAGES, WEIGHTS, page_at
-from torch import nn
 
 from common.batches import MEAN, STD
-from common.blocks import GlobalAveragePool, conv_block
 from common.config import ROOT
 from common.inference import as_mnist, restore
+from series.report.notebooks import network
 
 NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"
 QUIET = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
@@ -55,14 +54,6 @@ def index(page, tmp_path_factory) -> Page:
     return page
 
 
-def network() -> nn.Module:
-    """The network of the last step, from its own cell, with the recorded weights."""
-    notebook = nbformat.read(ROOT / "notebooks" / "06_lr_scheduler.ipynb", as_version=4)
-    names = {"nn": nn, "conv_block": conv_block, "GlobalAveragePool": GlobalAveragePool}
-    exec(next(cell.source for cell in notebook.cells if cell.id == "net"), names)
-    return restore(names["Net"](0.02), WEIGHTS)
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_from_the_file_system_on_desktop_and_phone(page, tmp_path_factory, name):
     troubles = []
@@ -88,10 +79,11 @@ def test_the_keyboard_passes_the_navigation_the_dark_is_dark_and_a_phone_shows_t
 
 
 def test_the_pages_network_and_its_preparation_of_a_drawing_are_those_of_python(index):
+    net = restore(network("06_lr_scheduler"), WEIGHTS)
     images, ink = torch.rand(25, 28, 28, generator=torch.Generator().manual_seed(0)), torch.zeros(90, 70)
     scores = torch.tensor(index.evaluate("(images) => images.map(scores)", images.flatten(1).tolist()))
     with torch.no_grad():
-        torch.testing.assert_close(scores, network()((images.unsqueeze(1) - MEAN) / STD), atol=1e-4, rtol=0)
+        torch.testing.assert_close(scores, net((images.unsqueeze(1) - MEAN) / STD), atol=1e-4, rtol=0)
     ink[20:75, 30:40], ink[60:75, 8:40] = 1, images[0, :15].repeat(1, 2)[:, :32]
     made = torch.tensor(index.evaluate("([ink, width]) => asMnist(ink, width)", [ink.flatten().tolist(), 70]))
     torch.testing.assert_close(made.view(28, 28), as_mnist(ink), atol=1e-5, rtol=0)

@@ -156,12 +156,12 @@ def test_what_a_killed_runner_left_is_removed_and_nothing_that_is_in_use(tempora
 def start(series, tmp_path):
     """A way to run `python -m series.execute` where a worker of a cluster does: in what travels to it."""
 
-    def start() -> subprocess.Popen:
+    def start(**asked: str) -> subprocess.Popen:
         zipfile.ZipFile(io.BytesIO(archive(series.root))).extractall(tmp_path / "worker")
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         command = [sys.executable, "-m", "series.execute"]
         process = subprocess.Popen(command, cwd=tmp_path / "worker", text=True, **pipes)
-        print(json.dumps(vars(task())), file=process.stdin, flush=True)
+        print(json.dumps({"task": vars(task()), "versions": asked}), file=process.stdin, flush=True)
         return process
 
     return start
@@ -175,6 +175,9 @@ def test_a_task_as_a_line_of_json_gives_its_result_as_another(series, start):
     assert result.files["metrics"] == here.files["metrics"] and result.error == ""
     process.communicate()
     assert process.returncode == 0
+
+    [line] = start(papermill="1.2.3").stdout.readlines()
+    assert json.loads(line)["error"].startswith("InputError: it has papermill ")
 
 
 @pytest.mark.parametrize("caller", ["closes the input", "is killed"])

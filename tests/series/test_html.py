@@ -53,8 +53,8 @@ def test_the_index_tells_a_step_at_a_time_and_nothing_twice(report):
     assert [block.get_text() for block in page.find_all("h3")] == ["Target / Result / Analysis: ours"] * 2
     assert [image["src"] for image in page.find_all("img")] == ["figures/spread.png", "figures/always-wrong.png"]
     opening, _, rest = page.get_text().partition("class Net")
-    assert "98.83%" in opening and "98% in step 1" in rest
-    assert not re.search(r"Practice\.|written by|exercise|Yours", str(page))
+    assert "98.83%" in opening and "Note on results." in opening and "98% in step 1" in rest and "A loss." in rest
+    assert not re.search(r"Practice\.|written by|exercise|Yours|Draw one in", str(page))
     ways = [link["href"] for link in page.find_all("a", href=re.compile(r"^\.\./"))]
     assert ways == ["../../common/train.py"] * 2 + ["../../README.md#start-here", "../../README.md"]
 
