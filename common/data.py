@@ -17,8 +17,8 @@ from torchvision import datasets
 
 from common import standin
 from common.config import ROOT, SPLITS, InputError, refuse_bad, write_whole
+from common.runs import MNIST
 
-MNIST = "MNIST"
 CACHE = ROOT / "data"
 FILES = {  # MNIST's, and the md5 of their content, uncompressed
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

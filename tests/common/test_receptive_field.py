@@ -111,12 +111,6 @@ def test_what_it_cannot_show_is_refused_by_name_in_one_line(net, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_picture_that_is_not_square_is_refused():
-    for input_size in ((1, 28, 32), (28, 28)):
-        with pytest.raises(InputError, match="square picture"):
-            receptive_field_table(nn.Conv2d(1, 1, 3), input_size)
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda"][: 1 + torch.cuda.is_available()])
 def test_the_net_and_the_random_numbers_are_left_as_they_were(device):
     net = Forward(lambda net, x: x if net.training else net.fc(F.dropout(net.pool(net.conv2(x)).squeeze())))
