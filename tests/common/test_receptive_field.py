@@ -106,9 +106,8 @@ REFUSED = [
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(("net", "message"), REFUSED)
 def test_what_it_cannot_show_is_refused_by_name_in_one_line(net, message):
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
         receptive_field_table(nn.Sequential(nn.ReLU(), net))
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"][: 1 + torch.cuda.is_available()])
