@@ -77,7 +77,7 @@ class Prose(Formatter):
     """Fills the values of expressions into a text."""
 
     def get_field(self, expression: str, _: Any, names: dict[str, Any]) -> tuple[Any, str]:
-        """What stands in braces, which is our own text and no one else's."""
+        """The value of an expression in braces, which comes from a file of this repository."""
         return eval(expression, dict(names)), expression
 
 

@@ -22,21 +22,21 @@ SPLITS = "test", "validation", *(f"fold-{number}" for number in range(1, 6))
 
 
 class InputError(ValueError):
-    """Something the user can mend; its message is one line: what is wrong, and what to do."""
+    """Bad input; its message is one line: what is wrong, and what to do."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file in one step: a reader, or a crash, meets the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
+        with part.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        part.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 class Rule(NamedTuple):

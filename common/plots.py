@@ -177,9 +177,9 @@ def dropped(maps: Tensor, rate: float) -> Picture:
     lost = int(((after == 0) & (maps != 0)).sum())
     title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every step"
     picture, panels = new_picture(title, 1.1, ncols=len(maps))
-    for axes, before, now in zip(panels, maps.cpu(), after.cpu(), strict=True):
+    for axes, before, now in zip(panels, maps.cpu().numpy(), after.cpu().numpy(), strict=True):
         axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
-        rows, columns = ((now == 0) & (before != 0)).nonzero(as_tuple=True)
+        rows, columns = ((now == 0) & (before != 0)).nonzero()
         axes.plot(columns, rows, "x", color=VERMILION, markersize=6)
         axes.set(xticks=[], yticks=[])
     return picture
@@ -206,7 +206,7 @@ def architecture(rows: list, digit: Tensor) -> Picture:
     layers = [("image", 28, 1, 1, "")] + [(r.operation, r.n_out, r.ch_out, r.r_out, f"{r.params:,}") for r in rows]
     for number, (name, side, channels, field, params) in enumerate(layers):
         x = 18 + 36 * number
-        axes.imshow(digit, cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
+        axes.imshow(digit.numpy(), cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
         add_square(axes, x, 30, 28, fill=False, edgecolor="0.85")
         add_square(axes, x, 30, min(field, 28), fill=False, edgecolor=VERMILION, linewidth=2)
         for depth in reversed(range(max(1, channels // 4))):
