@@ -57,7 +57,7 @@ def test_every_job_is_told_in_a_line_and_tried_again_as_often_as_it_may_be(tmp_p
         "bad": "ValueError: bad",
     }
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "[1/3] good, seed 0: test accuracy 99.00 %, 3 s"
+    assert told[0] == "[1/3] good, seed 0: test accuracy 99.00%, 3 s"
     failed = tmp_path / "failed" / "bad" / "seed-0.ipynb"
     assert told[-1] == f"[3/3] bad, seed 0 failed: ValueError: bad; see {failed}"
     assert sum(line.endswith("; it is tried again") for line in told) == 4
@@ -190,7 +190,7 @@ def test_in_a_log_there_is_a_line_a_minute(capsys):
     show.done = 1
     time.sleep(0.06)
     show.update(ROWS)
-    told = "1 of 4 runs after 0 min, about 0 min left; 05 seed 1: 12/15 99.31 %; 06 seed 0: 3/15 98.80 %\n"
+    told = "1 of 4 runs after 0 min, about 0 min left; 05 seed 1: 12/15 99.31%; 06 seed 0: 3/15 98.80%\n"
     assert capsys.readouterr().out == told
     Progress(4).update(ROWS)
     assert capsys.readouterr().out == ""
@@ -216,7 +216,7 @@ def test_at_a_terminal_there_is_a_bar_that_fits_unless_tqdm_is_switched_off(disa
     assert line == "a line" and (shown == "''") is bool(disabled)
     if not disabled:
         bar = shown.split(r"\r")[2]
-        assert " 50% " in bar and "05 seed 1: 12/15 99.31 %; 06 seed 0: 3/15 98.80 %" in bar and len(bar) < 80
+        assert " 50% " in bar and "05 seed 1: 12/15 99.31%; 06 seed 0: 3/15 98.80%" in bar and len(bar) < 80
 
 
 # Runners that are killed or stopped, kernels and all
