@@ -19,7 +19,7 @@ from benchmarks.measures import SMALL, STAGES, TRICKS, Bench, Figures, Sizes
 from benchmarks.processes import Worker
 from common import speed
 from common.runs import MNIST
-from series.kernel import ENVIRONMENT
+from series.execute import ENVIRONMENT
 
 CORES = 2  # what the bars are about
 # The forms that one call of a tutorial's script can have; the best of them is what ours is held against.

@@ -17,8 +17,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 from common.config import ROOT, InputError, commit
-from series.execute import Result, in_a_line, versions
-from series.kernel import THREADS
+from series.execute import THREADS, Result, in_a_line, in_words, versions
 from series.pool import Workers
 from series.tasks import Task
 
@@ -81,7 +80,7 @@ class DaskWorkers(Workers):
             gone = f"the scheduler at {self.address} is gone; when it is back, the same command goes on"
             return future.set_exception(InputError(gone))
         except Exception as problem:  # of Dask's: workers that died, again and again
-            worker, answer = "", {"error": in_a_line(f"{type(problem).__name__}: {problem}")}
+            worker, answer = "", {"error": in_a_line(in_words(problem))}
         # Parameters were checked before, so that an InputError is of what the worker has: data, versions, a device.
         kind, _, words = answer["error"].partition("InputError: ")
         if words and not kind:

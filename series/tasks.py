@@ -1,15 +1,16 @@
 """What there is to run: a task a notebook, setting and seed; where its results lie, and whether they are there."""
 
+import ast
 import contextlib
+import hashlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import InputError
-from series.plans import Plan
-from series.sources import digest, parameters_of
+from common.config import InputError, literals
+from series.plans import Plan, cells_of, parameters_of
 
 MNIST = "MNIST"  # the name of the data set; the stand-in has another one
 TRAINING_IMAGES, HELD_OUT = 60_000, 10_000
@@ -128,3 +129,37 @@ def seeds_in(folder: Path) -> set[int]:
     """The seeds that a folder has metrics of."""
     found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in folder.glob("seed-*.json"))
     return {int(name[1]) for name in found if name}
+
+
+def digest(notebook: str, root: Path) -> str:
+    """A digest of what shapes a run: the notebook's code, all of `common` that it imports, the files that it names."""
+    code, public = cells_of(notebook, root)[1], literals(read_module("__init__", root)).get("MODULES", {})
+    homes = {name: module for module, names in public.items() for name in names}
+    modules, waiting = {}, list(code)
+    while waiting:
+        for name in imported(waiting.pop(), homes) - modules.keys():
+            modules[name] = read_module(name, root)
+            waiting.append(modules[name])
+    texts = [*code, *(modules[name] for name in sorted(modules))]
+    files = [path for path in sorted(root.glob("notebooks/*.*")) if path.name in "".join(code)]
+    return hashlib.sha256(b"\0".join([*map(str.encode, texts), *map(Path.read_bytes, files)])).hexdigest()
+
+
+def read_module(name: str, root: Path) -> str:
+    """The code of a module of `common`; none, if there is no such module."""
+    path = root / "common" / f"{name}.py"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def imported(code: str, homes: dict[str, str]) -> set[str]:
+    """The modules of `common` that code imports, wherever in it; `homes` are those of the public names."""
+    found: set[str] = set()
+    with contextlib.suppress(SyntaxError):  # a notebook may hold more than Python
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = ".".join(filter(None, ["common" if node.level else "", node.module]))
+                found |= {f"{base}.{homes.get(alias.name, alias.name)}" for alias in node.names if base == "common"}
+                found.add(base)
+    return {name.split(".")[1] for name in found if name.startswith("common.")}

@@ -16,8 +16,7 @@ import pytest
 from fake_series import WRITE_METRICS, WRITE_WEIGHTS, Series, has_ended, kill, wait_until
 
 from series.dask_pool import archive
-from series.execute import Result, execute
-from series.kernel import PREFIX, own_folder
+from series.execute import PREFIX, Result, execute, own_folder
 from series.tasks import Task
 
 TELL = """

@@ -4,8 +4,7 @@ import pytest
 from fake_series import PARAMETERS, ROOT
 
 from series.__main__ import PLANS
-from series.plans import change, read_plan
-from series.sources import parameters_of
+from series.plans import change, parameters_of, read_plan
 
 GRID = 'stages = [1, 2]\nseeds = [0, 1]\nsplit = "validation"\nlearning_rate = [0.1, 1]\nbatch_size = [32, 64]\n'
 
@@ -20,7 +19,7 @@ def read(series, text: str):
     [
         ("", ["01_first", "02_second"]),
         ("stages = [2, 1]", ["01_first", "02_second"]),
-        ("steps = [2]", ["02_second"]),
+        ("stages = [2]", ["02_second"]),
         ('notebooks = ["appendix", "02_second"]', ["appendix", "02_second"]),
     ],
 )

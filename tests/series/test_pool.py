@@ -18,8 +18,7 @@ from fake_series import WRITE_METRICS, Series, kill, results, wait_until
 
 from common.config import InputError, write_whole
 from series.execute import Result
-from series.pool import Workers, clear, deliver, record, run, sole_use
-from series.progress import Progress, last_line
+from series.pool import Progress, Workers, clear, deliver, last_line, record, run, sole_use
 from series.tasks import Job, Task
 
 METRICS = '{"history": [{"test_accuracy": 99.0}]}'
@@ -50,16 +49,11 @@ FINE, BAD = Result(FILES, seconds=3.0), Result({"notebook": "{}"}, "ValueError: 
 
 def test_every_job_is_told_in_a_line_and_tried_again_as_often_as_it_may_be(tmp_path, capsys):
     workers = Canned(good=[FINE], mended=[BAD, BAD, FINE], bad=[BAD, BAD, BAD])
-    outcomes = run([job(tmp_path, name, attempts=3) for name in ("good", "mended", "bad")], workers)
-    assert {outcome.job.task.name: outcome.error for outcome in outcomes} == {
-        "good": "",
-        "mended": "",
-        "bad": "ValueError: bad",
-    }
+    [failure] = run([job(tmp_path, name, attempts=3) for name in ("good", "mended", "bad")], workers)
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "[1/3] good, seed 0: test accuracy 99.00%, 3 s"
     failed = tmp_path / "failed" / "bad" / "seed-0.ipynb"
-    assert told[-1] == f"[3/3] bad, seed 0 failed: ValueError: bad; see {failed}"
+    assert failure == f"bad, seed 0 failed: ValueError: bad; see {failed}" and told[-1] == f"[3/3] {failure}"
     assert sum(line.endswith("; it is tried again") for line in told) == 4
     assert {path.name for path in failed.parent.iterdir()} == {"seed-0.ipynb", "seed-0.json"}
     assert json.loads(failed.with_suffix(".json").read_text())["error"] == "ValueError: bad"
@@ -107,16 +101,16 @@ def test_a_disk_that_fails_fails_the_run_by_name_and_the_result_before_it_stays(
     one = job(tmp_path)
     deliver(one, FINE)
     cut(0, OSError(number, os.strerror(number)))
-    outcome = deliver(one, Result(FILES | {"notebook": "new"}))
-    assert outcome.words.startswith("01_first, seed 0 failed: OSError: ") and os.strerror(number) in outcome.error
+    fine, words = deliver(one, Result(FILES | {"notebook": "new"}))
+    assert not fine and words.startswith("01_first, seed 0 failed: OSError: ") and os.strerror(number) in words
     assert one.copy.read_text() == FILES["notebook"] and one.metrics.read_text() == METRICS
 
 
 @pytest.mark.parametrize("place", ["metrics", ".done", "failed", "weights"])
 def test_a_file_where_a_folder_should_be_fails_the_run_and_is_left_alone(place, tmp_path):
     (tmp_path / place).write_text("mine")
-    outcome = deliver(job(tmp_path), FINE)
-    assert outcome.error and outcome.words.count("\n") == 0
+    fine, words = deliver(job(tmp_path), FINE)
+    assert not fine and "\n" not in words
     assert (tmp_path / place).read_text() == "mine"
 
 

@@ -8,8 +8,7 @@ from fake_series import Series
 
 from common.config import InputError, write_whole
 from series.plans import change, read_plan
-from series.sources import digest
-from series.tasks import Job, Task, make_jobs
+from series.tasks import Job, Task, digest, make_jobs
 
 VARIANTS = '[variants]\nB3 = {rule = "B3"}\nhigh = {learning_rate = 1}\n'
 RUN = {"dataset": "MNIST", "split": "test", "epochs": 15, "batch_size": 64, "images": {"train": 60_000}}
