@@ -105,7 +105,7 @@ def run_notebook(task: Task, root: Path, executed: Path, progress: Path | None) 
     for name in ("papermill", "asyncio"):  # errors are in the result
         logging.getLogger(name).setLevel(logging.CRITICAL)
     notebooks, deadline = root / "notebooks", time.monotonic() + 60 * (task.minutes or 0)
-    # Papermill fills in what stands in braces.
+    # Papermill fills in what is in braces.
     source, copy = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebooks / task.notebook, executed))
     papermill.execute_notebook(
         f"{source}.ipynb",
@@ -170,8 +170,7 @@ def in_a_line(text: str) -> str:
 def error_in(notebook: dict[str, Any]) -> str:
     """The error that a cell ended with, if any did."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    errors = [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
-    return errors[-1] if errors else ""
+    return next((f"{one['ename']}: {one['evalue']}" for one in outputs[::-1] if one["output_type"] == "error"), "")
 
 
 def cleaned(notebook: dict[str, Any], root: Path) -> str:
@@ -248,12 +247,10 @@ def main() -> None:
     os.dup2(2, 1)
     asked, here = json.loads(sys.stdin.readline()), versions()
     Thread(target=end_with_caller, daemon=True).start()
-    if other := [name for name, theirs in asked["versions"].items() if theirs != here.get(name)]:
-        name = other[0]
-        words = f"it has {name} {here.get(name)}, the runner {asked['versions'][name]}: install the same"
-        result = Result(error=f"InputError: {words}")
-    else:
-        result = execute(Task(**asked["task"]))
+    other = [(name, here.get(name), theirs) for name, theirs in asked["versions"].items() if theirs != here.get(name)]
+    if other:
+        words = "InputError: it has {} {}, the runner {}: install the same".format(*other[0])
+    result = Result(error=words) if other else execute(Task(**asked["task"]))
     print(json.dumps(asdict(result)), file=answer, flush=True)
 
 

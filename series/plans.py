@@ -185,7 +185,7 @@ def several(name: str, values: list, defaults: dict[str, dict[str, Any]]) -> lis
 
 
 def variant(name: str, table: Any, grid: dict[str, list], defaults: dict[str, dict[str, Any]]) -> dict[str, Any] | str:
-    """The parameters of a named setting, or the folder of the runs that serve for it."""
+    """The parameters of a named setting, or the folder of the recorded runs that are shown for it."""
     if is_place(table):
         return table
     if not isinstance(table, dict):

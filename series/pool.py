@@ -22,8 +22,8 @@ from series.tasks import Job, Task, seeds_in
 
 PAUSE = 0.5  # seconds between two looks at the progress
 EVERY = 60  # seconds between two lines in a log
-BAR = "{percentage:3.0f}% {bar:6} {elapsed}<{remaining} {desc}"
-BAR_WIDTH = 30  # characters at most before the description
+BAR = "{percentage:3.0f}% {bar:5} {elapsed}<{remaining} {desc}"
+BAR_WIDTH = 28  # characters at most before the description
 REPORT = ("", "figures", "html", "html/figures")  # where in a folder of results a report is written
 
 
@@ -134,8 +134,8 @@ def deliver(job: Job, result: Result) -> tuple[bool, str]:
 class Progress:
     """Shows how far the runs are: in a bar at a terminal, else in a line a minute."""
 
-    def __init__(self, total: int, every: float = EVERY) -> None:
-        self.total, self.every, self.done = total, every, 0
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
         self.started = self.printed = time.monotonic()
         at_terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, bar_format=BAR, dynamic_ncols=True, leave=False) if at_terminal else None
@@ -151,8 +151,8 @@ class Progress:
         if self.bar is not None:
             self.bar.n = share
             self.bar.set_description_str(fitting(words, shutil.get_terminal_size().columns - BAR_WIDTH))
-        elif now - self.printed > self.every:
-            self.printed += self.every
+        elif now - self.printed > EVERY:
+            self.printed += EVERY
             passed = (now - self.started) / 60
             left = f", about {passed * (self.total - share) / share:.0f} min left" if share else ""
             self.line("; ".join([f"{self.done} of {self.total} runs after {passed:.0f} min{left}", *words]))

@@ -1,4 +1,4 @@
-"""What there is to run: a task a notebook, setting and seed; where its results lie, and whether they are there."""
+"""What there is to run: a task for each notebook, setting and seed; where its results are, and whether they exist."""
 
 import ast
 import contextlib
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,13 @@ class Job:
         return there and self.stamp.read_text(encoding="utf-8") == self.stamp_text
 
     def agrees(self, run: dict[str, Any]) -> bool:
-        """Whether metrics are of this run, by all that both name."""
-        told = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
-        told["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
+        """Whether metrics are those of this run, as far as both name the same things."""
+        found = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
+        found["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
         asked = json.loads(json.dumps(self.identity["parameters"]))
         if not asked["epochs"]:  # as many as were published
-            del told["epochs"]
-        return bool(run) and all(told[name] == asked[name] for name in told.keys() & asked.keys())
+            del found["epochs"]
+        return bool(run) and all(found[name] == asked[name] for name in found.keys() & asked.keys())
 
     def refuse_smaller(self) -> None:
         """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
@@ -110,18 +111,16 @@ def read(path: Path) -> dict[str, Any]:
 def make_jobs(plan: Plan, folder: Path, root: Path, minutes: float | None = None) -> list[Job]:
     """All the work of a plan: seed by seed, so that one that is cut short has all settings."""
     shapes = {name: (parameters_of(name, root), digest(name, root)) for name in plan.notebooks}
-    short = bool(plan.variants) and len(shapes) == 1  # the variant says all
-    jobs = []
-    for seed in plan.seeds:
-        for setting, values in plan.settings():
-            for notebook, (defaults, source) in shapes.items():
-                name = "/".join(filter(None, [setting, "" if short else plan.stage or notebook]))
-                asked = plan.parameters | values
-                identity = {"parameters": defaults | asked | {"seed": seed, "out": ""}, "source": source}
-                seeds = {*plan.seeds, *seeds_in(folder / ("" if plan.variants else "metrics") / name)}
-                kept = plan.copies and seed == min(seeds)
-                task = Task(notebook, seed, asked, name, minutes)
-                jobs.append(Job(task, folder, identity, bool(plan.variants), kept, plan.attempts))
+    by_variant, jobs = bool(plan.variants), []
+    for seed, (setting, values), notebook in product(plan.seeds, plan.settings(), plan.notebooks):
+        defaults, source = shapes[notebook]
+        stage = "" if by_variant and len(shapes) == 1 else plan.stage or notebook
+        name = "/".join(filter(None, [setting, stage]))
+        asked = plan.parameters | values
+        identity = {"parameters": defaults | asked | {"seed": seed, "out": ""}, "source": source}
+        seeds = {*plan.seeds, *seeds_in(folder / ("" if by_variant else "metrics") / name)}
+        task = Task(notebook, seed, asked, name, minutes)
+        jobs.append(Job(task, folder, identity, by_variant, plan.copies and seed == min(seeds), plan.attempts))
     return jobs
 
 

@@ -24,28 +24,19 @@ high = {rule = "high", learning_rate = 1}
 BAD = [  # a command, what stands in the file FILE if there is one, and what the one line says
     ("--speed 3", "", "unrecognized arguments: --speed 3; ./run_all.sh --help lists the options"),
     ("--stages 7", "", "invalid choice: 7 (choose from 1, 2)"),
-    ("--seeds -1", "", "'-1' is not a whole number from 0 to 4294967295"),
     ("--seeds one", "", "'one' is not a whole number from 0 to 4294967295"),
     ("--seeds 1_0", "", "'1_0' is not a whole number from 0 to 4294967295"),
     ("--seeds ٣", "", "'٣' is not a whole number from 0 to 4294967295"),
-    ("--seeds=\u20031", "", "'\\u20031' is not a whole number from 0 to 4294967295"),
-    (["--seeds", " 1 "], "", "' 1 ' is not a whole number from 0 to 4294967295"),
     ("--epochs 0", "", "'0' is not a whole number from 1 to"),
     (f"--epochs {'9' * 9999}", "", "is not a whole number from 1 to 10000"),
-    ("--jobs 0", "", "'0' is not a whole number from 1 to"),
     ("--timeout nan", "", "'nan' is not a number above 0"),
     ("--smoke --epochs 2", "", "--epochs goes not with --smoke"),
     ("--device tpu", "", "invalid choice: 'tpu'"),
-    ("--data cifar", "", "invalid choice: 'cifar'"),
-    ("--split train", "", "invalid choice: 'train'"),
     ("-p learning_speed 1", "", "01_first has no parameter 'learning_speed', only seed, epochs"),
     ("-p learning_rate fast", "", "learning_rate must be like 0.1 (float), not 'fast'"),
-    ("-p learning_rate 1_0.0", "", "learning_rate must be like 0.1 (float), not '1_0.0'"),
     ("-p learning_rate 1e999", "", "learning_rate must be a number above 0, up to 1000, not inf"),
     ("-p learning_rate nan", "", "learning_rate must be like 0.1 (float), not 'nan'"),
-    ("-p limit 1.5", "", "limit must be like 0 (int), not '1.5'"),
     ("-p limit -1", "", "limit must be a whole number from 0 to 2147483647, not -1"),
-    ("-p nesterov 1", "", "nesterov must be like False (bool), not '1'"),
     ("-p seed 3", "", "has an option of its own: --seeds"),
     ("-p learning_rate 0.1 -p learning_rate 0.2", "", "parameter learning_rate is given twice"),
     ("--smoke -p limit 3", "", "parameter limit is given twice"),
@@ -58,17 +49,11 @@ BAD = [  # a command, what stands in the file FILE if there is one, and what the
     ("swep FILE", SWEEP, "unrecognized arguments: swep"),
     # What was said before
     ("--sweep FILE", SWEEP, "--sweep is a command now: ./run_all.sh sweep FILE"),
-    ("--published --seeds 0", "", "--published is a command now: ./run_all.sh published"),
-    ("--smaller", "", "--smaller is a command now: ./run_all.sh smaller"),
-    ("--choices", "", "--choices is a command now: ./run_all.sh choices"),
     ("--smoke --benchmark", "", "--benchmark is a command now: ./run_all.sh benchmark"),
     ("--rewrite", "", "--rewrite is a command now: ./run_all.sh publish"),
     # Options that would have no effect
     ("choices --seeds 0", "", "unrecognized arguments: --seeds; ./run_all.sh choices --help lists the options"),
-    ("choices --data rendered", "", "unrecognized arguments"),
     ("choices nonsense", "", "there is no question 'nonsense'"),
-    ("publish --smoke", "", "unrecognized arguments"),
-    ("published --stages 1", "", "unrecognized arguments"),
     ("sweep FILE --stages 1", SWEEP, "unrecognized arguments"),
     ("sweep", "", "the following arguments are required: FILE"),
     # The published systems
@@ -79,33 +64,23 @@ BAD = [  # a command, what stands in the file FILE if there is one, and what the
     ("sweep none.toml", "", "none.toml can't be read (No such file or directory)"),
     ("sweep FILE", "stages = [1", "is no TOML file"),
     ("sweep FILE", "stages = [3]", "stages has 3, which is not there, only 1, 2"),
-    ("sweep FILE", "stages = []", "stages must be a list of numbers"),
     ("sweep FILE", "stages = [1, 1]", "stages must be a list of numbers, each of them once"),
     ("sweep FILE", "stages = [true]", "stages must be a list of numbers"),
     ("sweep FILE", 'notebooks = ["07_none"]', "notebooks has '07_none', which is not there, only 01_first"),
-    ("sweep FILE", 'notebooks = ["01_first"]\nstages = [1]', "notebooks and steps both say what is run"),
+    ("sweep FILE", 'notebooks = ["01_first"]\nstages = [1]', "notebooks and stages both say what is run"),
     ("sweep FILE", "seeds = [-1]", "seeds must be a list, each a whole number from 0"),
-    ("sweep FILE", "seeds = [1, 1]", "seeds must be a list"),
     ("sweep FILE", "seed = [1]", "seed is not set here, but by seeds = [0, 1, 2]"),
-    ("sweep FILE", "copies = 1", "copies must be true or false"),
-    ("sweep FILE", "attempts = 0", "attempts must be a whole number from 1"),
     ("sweep FILE", 'place = "../x"', "place must be the path of a folder below outputs/"),
     ("sweep FILE", "stage = [1]", "stage must be a name (several stages: stages = [1, 2])"),
     ("sweep FILE", 'stage = "x"', "stage names the runs of one notebook"),
     ("sweep FILE", 'split = ["test", "validation"]', "split must be one value"),
     ("sweep FILE", "learning_rate = [0.1]", 'has no split: write split = "validation"'),
-    ("sweep FILE", "learning_rate = []", "learning_rate must be a value, or a list"),
     ("sweep FILE", "[learning_rate]\nlow = 1", "learning_rate must be like 0.1 (float), not {'low': 1}"),
     ("sweep FILE", "learning_rate = [1, 1.0]", "learning_rate must be a value, or a list of values, each of them once"),
     ("sweep FILE", "learning_rate = [0.1, -1]", "parameter learning_rate must be a number above 0"),
     ("sweep FILE", f"learning_rate = 1{'0' * 400}", "learning_rate must be like 0.1 (float)"),
-    ("sweep FILE", "batch_size = [0.5]", "parameter batch_size must be like 64 (int), not 0.5"),
-    ("sweep FILE", 'split = "tests"', "parameter split must be one of test, validation, fold-1"),
-    ("sweep FILE", 'device = "tpu"', "parameter device must be one of auto, cpu, cuda, not 'tpu'"),
-    ("sweep FILE", "momentum = [0.5]", "01_first has no parameter 'momentum'"),
     ("sweep FILE", 'rule = ["a b", "a_b"]', "two of its values make the same file name"),
     ("sweep FILE", f'rule = ["{"a" * 200}"]', "so many parameters make file names too long"),
-    ("sweep FILE", "variants = 1", "variants must be a table of named settings"),
     ("sweep FILE", "[variants]\nhigh = 1", "variant 'high' must be a table of parameters, or a folder"),
     ("sweep FILE", '[variants]\nhigh = "/etc"', "variant 'high' must be a table of parameters, or a folder"),
     ("sweep FILE", '[variants]\n".." = {}', "variant '..' must begin with a letter or a digit"),
@@ -269,10 +244,10 @@ def test_what_is_recorded_is_written_by_one_at_a_time(command, two, capsys):
         assert two.run(command) == 0 and capsys.readouterr().out == "the table of publish\n"
 
 
-@pytest.mark.parametrize("name", ["new\nline é ü 数 {braces} 'quotes\" $(id) `id` %s", "-p"])
-def test_results_may_lie_on_any_path(name, series):
-    assert series.add("01_first").run(f"--out={series.root / name}", "--epochs", 1) == 0
-    assert (series.root / name / "metrics" / "01_first" / "seed-0.json").exists()
+def test_results_may_lie_on_any_path(series):
+    folder = series.root / "new\nline é ü 数 {braces} 'quotes\" $(id) `id` %s -p"
+    assert series.add("01_first").run(f"--out={folder}", "--epochs", 1) == 0
+    assert (folder / "metrics" / "01_first" / "seed-0.json").exists()
 
 
 def test_help_waits_for_no_large_import_and_names_the_commands():
@@ -284,12 +259,8 @@ def test_help_waits_for_no_large_import_and_names_the_commands():
         assert large not in told.stderr
 
 
-RUNNING = ("plans", "tasks", "execute", "pool", "dask_pool", "options")
-
-
-@pytest.mark.parametrize("module", RUNNING)
-def test_what_runs_notebooks_imports_neither_training_nor_reports(module):
-    code = f"import sys, series.{module}; print([*sys.modules])"
+def test_what_runs_notebooks_imports_neither_training_nor_reports():
+    code = "import sys, series.dask_pool, series.options; print([*sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
-    assert f"series.{module}" in told
+    assert all(f"'series.{name}'" in told for name in ("plans", "tasks", "execute", "pool", "dask_pool", "options"))
     assert not any(f"'{name}'" in told for name in ("torch", "matplotlib", "series.report"))
