@@ -86,7 +86,7 @@ class Runner:
         """Run what is not done, report on all of it, and record what is to be recorded."""
         work = self.make_work(read)
         with sole_use(work.folder):
-            clear(work.folder, work.jobs)
+            clear(work.folder)
             todo = [job for job in work.jobs if read.fresh or not job.is_done()]
             with self.make_workers(read, len(todo)) as workers:
                 print(f"{len(todo)} of {len(work.jobs)} runs to do on {work.dataset}, {workers.where}")

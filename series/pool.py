@@ -24,7 +24,6 @@ PAUSE = 0.5  # seconds between two looks at the progress
 EVERY = 60  # seconds between two lines in a log
 BAR = "{percentage:3.0f}% {bar:5} {elapsed}<{remaining} {desc}"
 BAR_WIDTH = 28  # characters at most before the description
-REPORT = ("", "figures", "html", "html/figures")  # where in a folder of results a report is written
 
 
 class Workers:
@@ -200,14 +199,11 @@ def record(jobs: list[Job], folder: Path) -> list[int]:
     return []
 
 
-def clear(folder: Path, jobs: list[Job]) -> None:
-    """Remove what a runner that was killed has left half written."""
-    folders = {folder / name for name in REPORT}
-    for job in jobs:
-        folders |= {path.parent for path in (job.metrics, job.copy, job.stamp, job.path("weights"), job.path("failed"))}
-    for place in folders:  # by names that only a runner gives: the folder may hold anything else
-        for part in place.glob(".*.[0-9]*.part"):
-            part.unlink(missing_ok=True)
+def clear(folder: Path) -> None:
+    """Remove what a runner that was killed has left half written; the folder may hold anything else."""
+    for path in folder.rglob(".*.part"):
+        if re.fullmatch(r"\..+\.[a-z]+\.\d+\.part", path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -124,14 +124,12 @@ def test_only_runs_of_all_seeds_are_recorded_and_recording_that_is_cut_off_is_ma
 
 
 def test_what_a_killed_runner_left_half_written_is_cleared_and_nothing_else(tmp_path):
-    one = job(tmp_path)
-    places = ("metrics/01_first/.seed-0.json.7.part", ".01_first.ipynb.7.part", "html/.index.html.12.part")
+    ours = ("metrics/01_first/.seed-0.json.7.part", ".01_first.ipynb.7.part", "html/.index.html.12.part")
     foreign = ("film.mkv.part", "metrics/01_first/.part", "downloads/.film.7.part")
-    for place in (*places, *foreign):
-        write_whole(tmp_path / place, "half")
-    clear(tmp_path, [one])
-    assert not any((tmp_path / place).exists() for place in places)
-    assert all((tmp_path / place).exists() for place in foreign)
+    for name in (*ours, *foreign):
+        write_whole(tmp_path / name, "half")
+    clear(tmp_path)
+    assert [(tmp_path / name).exists() for name in (*ours, *foreign)] == [False] * 3 + [True] * 3
 
 
 def test_a_folder_is_one_runners_alone_as_long_as_it_lives(tmp_path):
