@@ -1,6 +1,5 @@
 """What there is to run: a task for each notebook, setting and seed; where its results are, and whether they exist."""
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -132,33 +131,22 @@ def seeds_in(folder: Path) -> set[int]:
 
 def digest(notebook: str, root: Path) -> str:
     """A digest of what shapes a run: the notebook's code, all of `common` that it imports, the files that it names."""
-    code, public = cells_of(notebook, root)[1], literals(read_module("__init__", root)).get("MODULES", {})
+    code = cells_of(notebook, root)[1]
+    paths = {path.stem: path for path in sorted(root.glob("common/*.py"))}
+    public = literals(paths["__init__"].read_text(encoding="utf-8"))["MODULES"] if paths else {}
     homes = {name: module for module, names in public.items() for name in names}
     modules, waiting = {}, list(code)
     while waiting:
-        for name in imported(waiting.pop(), homes) - modules.keys():
-            modules[name] = read_module(name, root)
+        for name in imported(waiting.pop(), homes) & paths.keys() - modules.keys():
+            modules[name] = paths[name].read_text(encoding="utf-8")
             waiting.append(modules[name])
     texts = [*code, *(modules[name] for name in sorted(modules))]
     files = [path for path in sorted(root.glob("notebooks/*.*")) if path.name in "".join(code)]
     return hashlib.sha256(b"\0".join([*map(str.encode, texts), *map(Path.read_bytes, files)])).hexdigest()
 
 
-def read_module(name: str, root: Path) -> str:
-    """The code of a module of `common`; none, if there is no such module."""
-    path = root / "common" / f"{name}.py"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def imported(code: str, homes: dict[str, str]) -> set[str]:
-    """The modules of `common` that code imports, wherever in it; `homes` are those of the public names."""
-    found: set[str] = set()
-    with contextlib.suppress(SyntaxError):  # a notebook may hold more than Python
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                base = ".".join(filter(None, ["common" if node.level else "", node.module]))
-                found |= {f"{base}.{homes.get(alias.name, alias.name)}" for alias in node.names if base == "common"}
-                found.add(base)
-    return {name.split(".")[1] for name in found if name.startswith("common.")}
+    """The modules of `common` that code may import; `homes` are those of the public names."""
+    direct = re.findall(r"^\s*(?:from|import)\s+(?:common)?\.(\w+)", code, re.MULTILINE)
+    lists = re.findall(r"^\s*from\s+(?:common|\.)\s+import\s+(\([^)]*\)|.*)", code, re.MULTILINE)
+    return {*direct, *(homes.get(name, name) for names in lists for name in re.findall(r"\w+", names))}
