@@ -21,7 +21,7 @@ import torch
 from common import data
 from common.config import ROOT, InputError, environment, write_whole
 from series.contenders import CONTENDERS, LAST_STEP, Settings
-from series.kernel import ENVIRONMENT
+from series.execute import ENVIRONMENT
 from series.plans import SMOKE, Plan
 from series.pool import Workers, cores, threads
 from series.pool import run as run_jobs

@@ -17,8 +17,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 from common.config import ROOT, InputError, commit
-from series.execute import Result, in_a_line, versions
-from series.kernel import THREADS
+from series.execute import THREADS, Result, in_a_line, in_words, versions
 from series.pool import Workers
 from series.tasks import Task
 
@@ -33,7 +32,7 @@ CACHE = "mnist-six-steps-data"  # beside the workers' own folders, so that those
 @contextlib.contextmanager
 def dask_workers(address: str, root: Path, seconds: float = 10) -> Iterator["DaskWorkers"]:
     """The workers of a scheduler; what runs on them ends with the context."""
-    for name in ("distributed", "distributed.client", "tornado", "tornado.application"):  # it is told in a line
+    for name in ("distributed", "distributed.client", "tornado", "tornado.application"):  # errors are said in a line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=seconds, set_as_default=False)
@@ -58,22 +57,24 @@ class DaskWorkers(Workers):
         self.unfit: set[str] = set()  # addresses of workers whose runs fail, whatever they are
 
     def submit(self, task: Task) -> Future:
-        """Have a task executed: the future of its result."""
         future: Future[Result] = Future()
-        self.hand_over(task, future)
+        self.send(task, future)
         return future
 
-    def hand_over(self, task: Task, future: Future) -> None:
-        """Send a task to a worker, but to none that is unfit."""
+    def fit(self) -> list[str]:
+        """The addresses of the workers that may have runs."""
+        return [*self.client.nthreads().keys() - self.unfit]
+
+    def send(self, task: Task, future: Future) -> None:
+        """Send a task to a worker that is not unfit, older tasks first."""
         self.count += 1
-        fit = list(self.client.nthreads().keys() - self.unfit) if self.unfit else None
-        settings = {"pure": False, "retries": 2, "priority": -self.count, "workers": fit}
+        settings = {"pure": False, "retries": 2, "priority": -self.count, "workers": self.fit() if self.unfit else None}
         run = self.client.submit(self.carry_out, self.code, asdict(task), **settings)
         self.runs.add(run)
-        run.add_done_callback(lambda run: self.take(task, run, future))
+        run.add_done_callback(lambda run: self.receive(task, run, future))
 
-    def take(self, task: Task, run: Any, future: Future) -> None:
-        """Take what a worker sent; what an unfit one was given goes to another, if there is one."""
+    def receive(self, task: Task, run: Any, future: Future) -> None:
+        """Accept what a worker sent; a run that came from an unfit one goes to another, if there is one."""
         self.runs.discard(run)
         try:
             worker, answer = run.result()
@@ -81,24 +82,24 @@ class DaskWorkers(Workers):
             gone = f"the scheduler at {self.address} is gone; when it is back, the same command goes on"
             return future.set_exception(InputError(gone))
         except Exception as problem:  # of Dask's: workers that died, again and again
-            worker, answer = "", {"error": in_a_line(f"{type(problem).__name__}: {problem}")}
-        # Parameters were checked before, so that an InputError is of what the worker has: data, versions, a device.
-        kind, _, words = answer["error"].partition("InputError: ")
-        if words and not kind:
+            return future.set_result(Result(error=in_a_line(in_words(problem))))
+        # Parameters were checked before, so that an InputError is about what the worker has: data, versions, a device.
+        if answer["error"].startswith("InputError: "):
+            unfit = f"worker {worker} is not fit: {answer['error'].removeprefix('InputError: ')}"
             self.unfit.add(worker)
-            if not self.client.nthreads().keys() - self.unfit:
-                return future.set_exception(InputError(f"worker {worker} is not fit: {words}"))
-            print(f"worker {worker} is not fit: {words}; {task.title} goes to another", flush=True)
-            return self.hand_over(task, future)
-        if metrics := answer.get("files", {}).get("metrics"):  # of this machine's code
-            run = json.loads(metrics)
-            named = run | {"commit": self.commit} if "commit" in run else run
-            answer["files"]["metrics"] = json.dumps(named, indent=1, allow_nan=False) + "\n"
+            if not self.fit():
+                return future.set_exception(InputError(unfit))
+            print(f"{unfit}; {task.title} goes to another", flush=True)
+            return self.send(task, future)
+        if metrics := answer["files"].get("metrics"):
+            found = json.loads(metrics)
+            found |= {"commit": self.commit} if "commit" in found else {}  # the code is this machine's
+            answer["files"]["metrics"] = json.dumps(found, indent=1, allow_nan=False) + "\n"
         return future.set_result(Result(**answer))
 
 
 def make_carry_out(versions: dict[str, str], threads: str) -> Callable[[bytes, dict], tuple[str, dict]]:
-    """What workers do. A function within a function travels whole, with what it needs of Python's library."""
+    """What workers do: a function within a function, which travels whole, with what it needs of Python's library."""
 
     def carry_out(code: bytes, task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         worker, key = get_worker(), get_worker().get_current_task()
@@ -118,7 +119,8 @@ def make_carry_out(versions: dict[str, str], threads: str) -> Callable[[bytes, d
                         time.sleep(0.2)
             if process.wait():
                 said = log.read_text().strip().splitlines()[-1:]
-                return worker.address, {"error": " ".join([f"its process ended with {process.returncode}:", *said])}
+                error = " ".join([f"its process ended with {process.returncode}:", *said])
+                return worker.address, {"error": error, "files": {}}
             return worker.address, json.loads(answer.read_text())
 
     return carry_out

@@ -5,7 +5,6 @@ from fake_series import PARAMETERS, ROOT
 
 from series.__main__ import PLANS
 from series.plans import change, read_plan
-from series.sources import parameters_of
 
 GRID = 'stages = [1, 2]\nseeds = [0, 1]\nsplit = "validation"\nlearning_rate = [0.1, 1]\nbatch_size = [32, 64]\n'
 
@@ -20,7 +19,7 @@ def read(series, text: str):
     [
         ("", ["01_first", "02_second"]),
         ("stages = [2, 1]", ["01_first", "02_second"]),
-        ("steps = [2]", ["02_second"]),
+        ("stages = [2]", ["02_second"]),
         ('notebooks = ["appendix", "02_second"]', ["appendix", "02_second"]),
     ],
 )
@@ -50,11 +49,6 @@ def test_variants_are_named_settings_and_what_is_recorded_elsewhere_is_not_run(t
     ]
     assert plan.settings()[0][1] == {"learning_rate": 1.0, "batch_size": 1}
     assert plan.variants["other"] == "choices/rate/0.1"
-
-
-def test_the_parameters_of_a_notebook_are_the_literals_of_its_tagged_cell(series):
-    series.add("01_first", parameters="rate = 0.1  # a comment\nname = 'x'\nother = rate * 2\n")
-    assert parameters_of("01_first", series.root) == {"rate": 0.1, "name": "x"}
 
 
 def test_the_plans_of_the_series_can_be_read_and_keep_what_they_say(series):
