@@ -10,24 +10,19 @@ import pytest
 from common.analysis import WORDS as ANALYSIS
 from common.config import ROOT, InputError
 from common.runs import OUTPUTS
-from series.report import PAGES, WORDS, parts, questions, read_results
+from series.plans import read_plan
+from series.report import PAGES, read_results, tables
 from series.report.notebooks import read
-from series.report.readme import fill, filled, repository
+from series.report.pages import WORDS, fill, filled, parts, repository
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILLED = [path for pattern in PAGES for path in ROOT.glob(pattern)]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-TEXTS = {
-    path: path.read_text(encoding="utf-8") for path in [*FILLED, ROOT / "CONTRIBUTING.md", *OUTPUTS.glob("*/README.md")]
-}
-TEXTS |= {
-    path: "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown") for path in NOTEBOOKS
-}
-PARAGRAPHS = [
-    (path.name, paragraph)
-    for path in sorted([*ANALYSIS.glob("*.md"), *WORDS.glob("*.md")])
-    for paragraph in path.read_text(encoding="utf-8").strip().split("\n\n")
-]
+CHOICES = OUTPUTS / "choices" / "README.md"
+TEXTS = {path: path.read_text(encoding="utf-8") for path in [*FILLED, CHOICES, ROOT / "CONTRIBUTING.md"]}
+TEXTS |= {path: path.read_text(encoding="utf-8") for path in OUTPUTS.glob("*/README.md")}
+for path in NOTEBOOKS:
+    TEXTS[path] = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
 TABLES = {"setting", "digits", "speed"}  # figures and nothing claimed of them
 
 
@@ -41,15 +36,16 @@ def test_recorded_pages_are_what_the_runs_make_of_them(path: Path, part) -> None
     assert filled(TEXTS[path], part) == TEXTS[path]
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_sentence_is_struck_out_or_left_out(path: Path) -> None:
-    assert "Not borne out" not in TEXTS[path] and "_Left out" not in TEXTS[path]
+def test_the_page_of_the_choices_is_what_the_runs_make_of_it() -> None:
+    plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/**/*.toml"))]
+    assert filled(TEXTS[CHOICES], tables.choices(plans, OUTPUTS).__getitem__) == TEXTS[CHOICES]
 
 
-@pytest.mark.parametrize(("name", "paragraph"), PARAGRAPHS)
-def test_every_paragraph_with_a_figure_has_a_check(name: str, paragraph: str) -> None:
-    if re.search(r"\{(?!result\})", paragraph) and name.removesuffix(".md") not in TABLES:
-        assert paragraph.startswith("<!-- "), f"{name}: {paragraph}"
+def test_every_paragraph_with_a_figure_has_a_check() -> None:
+    for path in [*ANALYSIS.glob("*.md"), *WORDS.glob("*.md")]:
+        for paragraph in path.read_text(encoding="utf-8").strip().split("\n\n"):
+            if re.search(r"\{(?!result\})", paragraph) and path.stem not in TABLES:
+                assert paragraph.startswith("<!-- "), f"{path.name}: {paragraph}"
 
 
 def test_the_readme_is_short_and_in_order() -> None:
@@ -69,16 +65,20 @@ def test_the_readme_is_short_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(path: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[path]):
+def test_no_sentence_is_struck_out_or_left_out_and_links_lead_somewhere(path: Path) -> None:
+    assert "Not borne out" not in TEXTS[path] and "_Left out" not in TEXTS[path]
+    for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", TEXTS[path]):
         address, _, anchor = link.partition("#")
         target = path.parent / unquote(address) if address else path
-        if re.match(r"[a-z]+:", link):
-            continue
         assert target.exists(), f"{path.name}: {link}"
         if anchor and target.suffix == ".md":
             heads = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, link
+
+
+def test_a_step_without_runs_is_missing_in_the_words_and_no_error() -> None:
+    part = parts(read_results(OUTPUTS)[:2])
+    assert "_Left out: no run of 6 is recorded._" in part("loss") and "**1 · A bare" in part("lessons")
 
 
 def test_no_address_is_made_up() -> None:
@@ -124,10 +124,3 @@ def test_marks_are_filled_again_and_again_and_what_is_around_them_stays(tmp_path
     page.write_text(once.replace("<!-- end of a -->", ""))
     with pytest.raises(InputError, match="needs a line <!-- end of"):
         fill(page, str)
-
-
-def test_the_page_of_the_choices_is_what_the_runs_make_of_it() -> None:
-    plans = pytest.importorskip("series.plans")
-    found = [plans.read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/**/*.toml"))]
-    page = (OUTPUTS / "choices" / "README.md").read_text(encoding="utf-8")
-    assert filled(page, questions.page(found, OUTPUTS).__getitem__) == page
