@@ -88,10 +88,10 @@ def at_goal(runs: Runs) -> list[int]:
 def train(facts: dict[str, Any], found: dict[str, Runs]) -> str:
     """Train accuracy as it was published, and both kinds of it here."""
     rows = []
-    for name, runs in found.items():
-        if "train" in facts[name]:
-            here = [f"{getattr(runs, kind):.2f}" if runs else MISSING for kind in ("running", "clean", "last")]
-            rows.append([name, f"{facts[name]['train']:.2f}", f"{facts[name]['best']:.2f}", *here])
+    for name in (name for name in found if "train" in facts[name]):
+        runs, stated = found[name], [facts[name]["train"], facts[name]["best"]]
+        here = [f"{getattr(runs, kind):.2f}" if runs else MISSING for kind in ("running", "clean", "last")]
+        rows.append([name, *(f"{figure:.2f}" for figure in stated), *here])
     head = ["", "best train, published", "best test, published", "running train, here", "clean train, here"]
     return markdown_table([*head, "test, here"], rows)
 

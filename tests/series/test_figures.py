@@ -51,17 +51,11 @@ def test_wrong_digits_stand_under_each_step_with_the_verdict() -> None:
     assert "1 · Skeleton: 119" in picture.alt and len(picture.axes[0].get_xticks()) == 6
 
 
-def test_the_stand_in_is_named_and_has_no_goal() -> None:
-    results = [step(1, 99.5, dataset="stand-in")]
-    for draw in (figures.spread, figures.curves):
-        picture = draw(results)
-        assert picture.get_suptitle().endswith("stand-in") and "99.4%" not in texts(picture)
-        assert "goal, 99.4%" not in legend(picture)
-    assert "goal, 99.4%" in legend(figures.curves(SIX))
-
-
 @pytest.mark.parametrize("draw", [figures.spread, figures.curves])
-def test_any_accuracies_can_be_drawn_opaque_white_sharp_and_small(draw) -> None:
+def test_any_accuracies_can_be_drawn_and_the_stand_in_is_named_and_has_no_goal(draw) -> None:
+    picture = draw([step(1, 99.5, dataset="stand-in")])
+    assert picture.get_suptitle().endswith("stand-in") and "99.4%" not in texts(picture) + str(legend(picture))
+    assert "99.4%" in texts(draw(SIX)) + str(legend(draw(SIX)))
     for results in ([Runs([make(50.0, 99.99, stage=SERIES[0])], SERIES[0])], [step(1, 100.0)], [step(1, 10.0)], SIX):
         content = draw(results).png()
         image = Image.open(io.BytesIO(content)).convert("RGBA")

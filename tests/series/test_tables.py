@@ -35,16 +35,12 @@ def ends_of(stage: str) -> dict[int, float]:
     return {run["seed"]: mean(row["test_correct"] / 100 for row in run["history"][-5:]) for run in runs}
 
 
-@pytest.fixture(scope="module")
-def results() -> list[Runs]:
-    return read_results(OUTPUTS)
-
-
-# The recorded tables, by other means
-
-
-def test_the_recorded_steps_are_those_of_another_arithmetic(results: list[Runs]) -> None:
+def test_the_recorded_tables_are_those_of_another_arithmetic() -> None:
+    results = read_results(OUTPUTS)
     stats = pytest.importorskip("scipy.stats")
+    for stage, row in zip(SERIES, rows(tables.evidence(results)), strict=True):
+        ends = list(ends_of(stage).values())
+        assert row[2:4] == [str(len(ends)), f"{mean(ends):.3f} ± {stdev(ends):.3f}"]
     for (before, after), row in zip(pairwise(SERIES), rows(tables.steps(results)), strict=True):
         one, other = ends_of(before), ends_of(after)
         pairs = [other[seed] - one[seed] for seed in one.keys() & other.keys()]
@@ -57,12 +53,6 @@ def test_the_recorded_steps_are_those_of_another_arithmetic(results: list[Runs])
     assert of_share(held, total) == pytest.approx((exact.low, exact.high), abs=1e-6)
 
 
-def test_the_recorded_evidence_is_that_of_the_files(results: list[Runs]) -> None:
-    for stage, row in zip(SERIES, rows(tables.evidence(results)), strict=True):
-        ends = list(ends_of(stage).values())
-        assert row[2:4] == [str(len(ends)), f"{mean(ends):.3f} ± {stdev(ends):.3f}"]
-
-
 def test_every_run_was_counted_that_met_the_test_set() -> None:
     losses = set()
     for path in OUTPUTS.rglob("seed-*.json"):
@@ -70,9 +60,6 @@ def test_every_run_was_counted_that_met_the_test_set() -> None:
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
     assert looks() == f"{len(losses - {()})} trainings met it, in {sum(map(len, losses)):,} evaluations"
-
-
-# Tables of steps
 
 
 def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -> None:
@@ -105,9 +92,6 @@ def test_digits_that_every_run_gets_wrong_come_with_what_they_are_taken_for() ->
     assert tables.always_wrong(runs) == {7: [2, 4]}
     with pytest.raises(MissingRuns):
         tables.always_wrong(Runs([make()]))
-
-
-# Sweeps and choices
 
 
 def save(folder: Path, *ends: float) -> None:
@@ -146,9 +130,6 @@ def test_answers_are_judged_by_the_deviation_of_all(tmp_path: Path) -> None:
     assert text["spread"].startswith("1 questions, 10 runs.") and "4 degrees of freedom" in text["spread"]
 
 
-# The published systems
-
-
 @pytest.mark.parametrize(
     ("system", "runs", "words"),
     [
@@ -175,12 +156,11 @@ def test_a_row_has_both_sides_own_networks_are_marked_and_missing_ones_said() ->
     assert "| B1 | 99.37 | 99.25 | 99.00 | 99.90 | 99.05 |" in systems.train(FACTS, found)
 
 
-def test_recorded_systems_have_the_network_and_the_epochs_of_their_facts() -> None:
-    for name, runs in systems.read_runs(OUTPUTS / "published").items():
-        assert {(run.parameters, run.epochs) for run in runs} <= {
-            (FACTS[name]["parameters"], FACTS[name]["recipe"]["epochs"])
-        }
-
-
 def test_epochs_at_the_goal_are_counted_in_the_first_fifteen() -> None:
     assert systems.at_goal(Runs([make(*[99.4] * 3, *[99.0] * 12, *[99.5] * 5)])) == [3]
+
+
+def test_recorded_systems_have_the_network_and_the_epochs_of_their_facts() -> None:
+    for name, runs in systems.read_runs(OUTPUTS / "published").items():
+        fact = FACTS[name]
+        assert {(run.parameters, run.epochs) for run in runs} <= {(fact["parameters"], fact["recipe"]["epochs"])}
