@@ -41,10 +41,9 @@ def browser():
 @pytest.fixture
 def page(browser):
     """An empty page that waits as long as a busy machine takes."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    yield page
-    page.close()
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.set_default_timeout(PATIENCE)
+        yield page
 
 
 @pytest.fixture
