@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -21,6 +22,7 @@ SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 COLAB = "https://colab.research.google.com/github"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BY_HAND = "In Colab: *File → Open notebook → GitHub*, then the address of this repository"
+READ = "common", "notebooks/analysis", "notebooks/*.png", "notebooks/*.toml", "outputs/**.json"  # by notebooks
 NOISE = {"papermill", "execution", "widgets"}
 
 
@@ -80,10 +82,20 @@ def updated(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookN
     for cell in source.cells:
         if cell.cell_type == "markdown":
             copy.cells.append(NotebookNode(cell | {"source": moved(cell.source, folder)}))
+<<<<<<< HEAD
         elif ran := code.get(cell.id):
             copy.cells += [ran, *injected] if "parameters" in tags(cell) else [ran]
             ran.source = cell.source if is_setup(cell.source) else ran.source
             ran.outputs = [] if "conclude(config" in cell.source else ran.outputs
+=======
+        elif cell.id in ran:
+            copy.cells.append(ran[cell.id])
+            copy.cells += injected if "parameters" in cell.metadata.get("tags", []) else []
+        if cell.id == "setup" and cell.id in ran:
+            ran[cell.id].source = cell.source
+        if "conclude(config" in cell.source and cell.id in ran:
+            ran[cell.id].outputs = []
+>>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
     return copy
 
 
@@ -114,7 +126,11 @@ def moved(text: str, folder: Path) -> str:
 
 def publish_links(address: str, folder: Path = NOTEBOOKS) -> None:
     """Write the repository's address ("" if nobody knows it) into the notebooks of a folder: links, badge, set-up."""
+<<<<<<< HEAD
     home = f"https://github.com/{address}" if address else ""
+=======
+    origin = f"https://github.com/{address} {pin(folder.parent)}".strip() if address else "https://github.com/"
+>>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
     for path in sorted(folder.glob("*.ipynb")):
         notebook = read(path)
         for cell in notebook.cells:
@@ -122,14 +138,23 @@ def publish_links(address: str, folder: Path = NOTEBOOKS) -> None:
                 cell.source = navigation(path.stem, address)
             elif cell.cell_type == "markdown":
                 cell.source = addressed(cell.source, address)
+<<<<<<< HEAD
             elif is_setup(cell.source):
                 cell.source = re.sub(r'(?m)^(\s*repository = )"[^"]*"', rf'\g<1>"{home}"', cell.source)
+=======
+            elif cell.id == "setup":  # which fetches the repository in Colab
+                cell.source = re.sub(r'(?m)^repository = "[^"]*"', f'repository = "{origin}"', cell.source)
+>>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
         write(path, notebook)
 
 
-def is_setup(code: str) -> bool:
-    """Whether this is the cell that fetches the repository in Colab."""
-    return "repository = " in code
+def pin(root: Path) -> str:
+    """The last commit that changed what notebooks import and read; "" outside a checkout.
+
+    No commit can name itself. This one is older than the notebook's own, and has the same files for it.
+    """
+    command = ["git", "-C", str(root), "log", "-1", "--format=%H", "--", *READ]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def addressed(text: str, address: str) -> str:

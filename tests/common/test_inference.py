@@ -1,12 +1,17 @@
 """Weights as plain numbers, to the last bit; and a drawn or photographed digit, made like MNIST's, and classified."""
 
+import json
+import shutil
+import sys
+from types import ModuleType, SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from common.blocks import GlobalAveragePool, conv_block
-from common.config import Config, InputError
+from common.config import ROOT, Config, InputError
 from common.inference import as_mnist, classify_file, load_layers, restore, save_weights, show_answer
 
 
@@ -81,3 +86,17 @@ def test_what_shows_no_digit_or_is_no_image_is_refused_in_one_line(tmp_path):
     for name, words in ("blank", "shows no digit"), ("text", "can't be read as an image"), ("missing", "give a PNG"):
         with pytest.raises(InputError, match=rf"{name}\.png .*{words}"):
             classify_file(network(), tmp_path / f"{name}.png")
+
+
+def test_the_three_lines_that_step_6_gives_for_colab_show_an_answer(tmp_path, monkeypatch):
+    cells = json.loads((ROOT / "notebooks/06_lr_scheduler.ipynb").read_text(encoding="utf-8"))["cells"]
+    [text] = ["".join(cell["source"]) for cell in cells if cell["id"] == "inference-text"]
+    lines = text.partition("```python\n")[2].removesuffix("\n```").splitlines()
+    shutil.copy(ROOT / "notebooks/drawn.png", tmp_path / "mine (1).png")  # where Colab puts what is uploaded
+    colab = ModuleType("google.colab")
+    colab.files = SimpleNamespace(upload=lambda: {"mine (1).png": b"its bytes"})
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.chdir(tmp_path)
+    known = {"net": network(), "classify_file": classify_file, "show_answer": show_answer}
+    exec("\n".join(lines[:2]), known)
+    assert len(lines) == 3 and eval(lines[2], known).alt.startswith("Read as a ")

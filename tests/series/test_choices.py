@@ -1,11 +1,10 @@
 """The plans of the choices say how the recorded runs were made, and every recorded run belongs to one of them."""
 
 import pytest
-from series.sources import parameters_of
 
 from common.config import GENERAL, ROOT
 from common.runs import OUTPUTS, Runs
-from series.plans import read_plan
+from series.plans import parameters_of, read_plan
 
 PLANS = {path.stem: read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/*.toml"))}
 DEFAULTS = parameters_of("appendix_playground", ROOT)

@@ -12,7 +12,7 @@ from common.runs import OUTPUTS, recorded
 from series.report import notebooks
 from series.report.notebooks import NOTEBOOKS, SERIES, addressed, moved, network, read, tidied, title, updated
 
-SETUP = 'import sys\n\nrepository = ""  # the address\n'
+SETUP = 'import sys\n\nrepository = "https://github.com/"  # its address\n'
 
 
 def notebook(*cells: tuple[str, str], **outputs: list):

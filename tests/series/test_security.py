@@ -27,7 +27,7 @@ def code_of(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-        text = re.sub(r"(?m)^(\s*)[!%].*", r"\1pass", "\n".join("".join(cell["source"]) for cell in cells))
+        text = re.sub(r"(?m)^(\s*)(?:\w+ = )?[!%].*", r"\1pass", "\n".join("".join(cell["source"]) for cell in cells))
     return text
 
 
