@@ -82,20 +82,10 @@ def updated(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookN
     for cell in source.cells:
         if cell.cell_type == "markdown":
             copy.cells.append(NotebookNode(cell | {"source": moved(cell.source, folder)}))
-<<<<<<< HEAD
         elif ran := code.get(cell.id):
             copy.cells += [ran, *injected] if "parameters" in tags(cell) else [ran]
-            ran.source = cell.source if is_setup(cell.source) else ran.source
+            ran.source = cell.source if cell.id == "setup" else ran.source
             ran.outputs = [] if "conclude(config" in cell.source else ran.outputs
-=======
-        elif cell.id in ran:
-            copy.cells.append(ran[cell.id])
-            copy.cells += injected if "parameters" in cell.metadata.get("tags", []) else []
-        if cell.id == "setup" and cell.id in ran:
-            ran[cell.id].source = cell.source
-        if "conclude(config" in cell.source and cell.id in ran:
-            ran[cell.id].outputs = []
->>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
     return copy
 
 
@@ -126,11 +116,7 @@ def moved(text: str, folder: Path) -> str:
 
 def publish_links(address: str, folder: Path = NOTEBOOKS) -> None:
     """Write the repository's address ("" if nobody knows it) into the notebooks of a folder: links, badge, set-up."""
-<<<<<<< HEAD
-    home = f"https://github.com/{address}" if address else ""
-=======
     origin = f"https://github.com/{address} {pin(folder.parent)}".strip() if address else "https://github.com/"
->>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
     for path in sorted(folder.glob("*.ipynb")):
         notebook = read(path)
         for cell in notebook.cells:
@@ -138,13 +124,8 @@ def publish_links(address: str, folder: Path = NOTEBOOKS) -> None:
                 cell.source = navigation(path.stem, address)
             elif cell.cell_type == "markdown":
                 cell.source = addressed(cell.source, address)
-<<<<<<< HEAD
-            elif is_setup(cell.source):
-                cell.source = re.sub(r'(?m)^(\s*repository = )"[^"]*"', rf'\g<1>"{home}"', cell.source)
-=======
             elif cell.id == "setup":  # which fetches the repository in Colab
                 cell.source = re.sub(r'(?m)^repository = "[^"]*"', f'repository = "{origin}"', cell.source)
->>>>>>> b79ffcbaed2652b7868678863795482b08b74fd3
         write(path, notebook)
 
 
