@@ -150,7 +150,8 @@ class Progress:
         words = [*map(in_short, rows, rows.values())]
         if self.bar is not None:
             self.bar.n = share
-            self.bar.set_description_str(fitting(words, shutil.get_terminal_size().columns - BAR_WIDTH))
+            words = fitting(words, shutil.get_terminal_size().columns - BAR_WIDTH)
+            self.bar.set_description_str(words or f"{self.done} of {self.total} runs")
         elif now - self.printed > EVERY:
             self.printed += EVERY
             passed = (now - self.started) / 60

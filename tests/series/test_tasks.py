@@ -89,7 +89,9 @@ MODULES = {
     [("train", True), ("loss", True), ("deep", True), ("unused", False), ("__init__", False), ("words.toml", True)],
 )
 def test_a_change_counts_in_what_a_notebook_imports_and_in_nothing_else(series, changed, counts):
-    series.add("01_first", "%matplotlib inline").add("02_second", "from common import fit\nopen('words.toml')")
+    series.add("01_first", "%matplotlib inline").add(
+        "02_second", "%matplotlib inline\nfrom common import (\n    fit,\n)\nopen('words.toml')"
+    )
     for name, code in MODULES.items():
         write_whole(series.root / "common" / f"{name}.py", code)
     write_whole(series.root / "notebooks" / "words.toml", "")
