@@ -201,6 +201,8 @@ def own_folder() -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.stat().st_size:  # else it is about to be locked
                 shutil.rmtree(path.parent, ignore_errors=True)
+                if path.parent.exists():  # a kernel that outlives its runner wrote there: another time
+                    path.write_text("left")
     own = tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True)
     with own as name, Path(name, "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -19,8 +19,9 @@ class Machines:
     def __init__(self, folder: Path) -> None:
         self.folder, self.processes, self.killed = folder, {}, 0
         self.start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0")
-        wait_until((folder / "scheduler.json").exists)
-        self.address = json.loads((folder / "scheduler.json").read_text())["address"]
+        file = folder / "scheduler.json"
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"))
+        self.address = json.loads(file.read_text())["address"]
 
     def log(self, name: str) -> str:
         """What a machine has printed."""
