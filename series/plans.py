@@ -19,7 +19,7 @@ except ModuleNotFoundError:  # Python 3.10, to which JupyterLab brings this
     import tomli as tomllib
 
 SMOKE = {"epochs": 1, "limit": 2000}
-ONE_VALUE = ("data", "device", "split")  # of a plan's runs, which are to be compared
+ONE_VALUE = ("data", "device")  # of a plan's runs, which are to be compared
 ELSEWHERE = {"seed": "seeds = [0, 1, 2]", "out": "the option --out"}
 LONGEST = 150  # characters of a setting's name, since file names may have 255
 
@@ -139,7 +139,7 @@ def change(plan: Plan, asked: dict[str, Any], root: Path) -> Plan:
             raise InputError(f"parameter {min(both)} takes its values from the plan {plan.name}: leave it out here")
         for known in defaults.values():
             refuse_bad(known | changed | setting)
-    if "split" not in changed:
+    if "split" not in changed | plan.grid:
         raise InputError(f'{plan.name} has no split: write split = "validation" for a choice, "test" for the end')
     return replace(plan, parameters=changed)
 
@@ -178,6 +178,8 @@ def several(name: str, values: list, defaults: dict[str, dict[str, Any]]) -> lis
     """The values that a parameter takes in turn."""
     if name in ONE_VALUE:
         raise InputError(f"{name} must be one value, for all runs of the plan")
+    if name == "split" and not {"test", "validation"}.isdisjoint(values):
+        raise InputError("several splits must be folds, such as fold-1: others are not to be mixed")
     fit = [fitted(name, value, defaults) for value in values]
     if not is_list(fit, lambda value: True):
         raise InputError(f"{name} must be a value, or a list of values, each of them once")
@@ -190,7 +192,7 @@ def variant(name: str, table: Any, grid: dict[str, list], defaults: dict[str, di
         return table
     if not isinstance(table, dict):
         raise InputError(f"variant {name!r} must be a table of parameters, or a folder below outputs/")
-    if barred := table.keys() & {*ONE_VALUE, *grid}:
+    if barred := table.keys() & {*ONE_VALUE, "split", *grid}:
         raise InputError(f"variant {name!r} can't set {min(barred)}, which is set for all runs of the plan")
     return {key: fitted(key, value, defaults) for key, value in table.items()}
 

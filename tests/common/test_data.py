@@ -1,5 +1,6 @@
 """Where the images come from, in which order, and that nothing but MNIST passes for MNIST."""
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -7,7 +8,10 @@ import random
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -201,6 +205,33 @@ def test_what_the_cache_lacks_is_downloaded_verified_and_kept_but_what_is_broken
     assert_is_mnist(source)
     labels.write_bytes(b"broken")
     assert str(labels) in refusal(source)
+
+
+class Web(SimpleHTTPRequestHandler):
+    """Serves a folder; what lies below /slow/ a byte now and then."""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/slow/"):
+            return super().do_GET()
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):  # nobody waits for long
+            for _ in range(50):
+                self.wfile.write(b"1")
+                time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def test_files_come_over_http_from_the_first_mirror_that_is_fast_enough(serve, tmp_path):
+    source = serve("")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=tmp_path)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        data.download(IMAGES, source._replace(mirrors=[f"{address}/slow/", f"{address}/mirror-0/"], seconds=1))
+        server.shutdown()
+    assert gzip.decompress((source.downloads / f"{IMAGES}.gz").read_bytes()) == CONTENTS[IMAGES]
 
 
 @pytest.mark.parametrize("kind", SPOIL)

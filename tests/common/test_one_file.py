@@ -1,6 +1,7 @@
 """The last stage in one script: it trains to the same bits as `common`, and says in one line what is wrong."""
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,3 +55,9 @@ def test_it_trains_to_the_bits_of_common(run, tmp_path, capsys):
 def test_a_folder_that_cannot_hold_mnist_is_told_in_one_line(run):
     with pytest.raises(SystemExit, match=rf"^Can't load MNIST \([^\n]*\): unpack it in {__file__}/MNIST/raw$"):
         run(f"--data={__file__}")
+
+
+def test_it_runs_alone():
+    command = [sys.executable, ROOT / "notebooks" / "one_file.py", f"--data={__file__}"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert told.returncode == 1 and told.stderr.startswith("Can't load MNIST") and told.stderr.count("\n") == 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import papermill
 import pytest
 from nbformat import NotebookNode
-from series.kernel import kernel_class, own_folder
 
 from common.config import ROOT
+from series.execute import kernel_class, own_folder
 from series.report.notebooks import NOTEBOOKS, publish_links, read, write
 
 SMALL = {"epochs": 1, "limit": 100, "data": "rendered", "device": "cpu"}

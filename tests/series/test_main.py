@@ -66,7 +66,7 @@ BAD = [  # a command, what stands in the file FILE if there is one, and what the
     ("sweep FILE", "seeds = [-1]", "seeds must be a list, each a whole number from 0"),
     ("sweep FILE", "seed = [1]", "seed is not set here, but by seeds = [0, 1, 2]"),
     ("sweep FILE", 'place = "../x"', "place must be the path of a folder below outputs/"),
-    ("sweep FILE", 'split = ["test", "validation"]', "split must be one value"),
+    ("sweep FILE", 'split = ["test", "validation"]', "several splits must be folds"),
     ("sweep FILE", "learning_rate = [0.1]", 'has no split: write split = "validation"'),
     ("sweep FILE", "[learning_rate]\nlow = 1", "learning_rate must be like 0.1 (float), not {'low': 1}"),
     ("sweep FILE", "learning_rate = [1, 1.0]", "learning_rate must be a value, or a list of values, each of them once"),
