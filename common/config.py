@@ -35,6 +35,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)  # so that the new name outlasts a power cut, too
+        os.close(folder)
     finally:
         part.unlink(missing_ok=True)
 

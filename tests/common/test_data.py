@@ -211,14 +211,15 @@ class Web(SimpleHTTPRequestHandler):
     """Serves a folder; what lies below /slow/ a byte now and then."""
 
     def do_GET(self) -> None:
-        if not self.path.startswith("/slow/"):
-            return super().do_GET()
-        self.send_response(200)
-        self.end_headers()
-        with contextlib.suppress(OSError):  # nobody waits for long
-            for _ in range(50):
-                self.wfile.write(b"1")
-                time.sleep(0.1)
+        if self.path.startswith("/slow/"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # nobody waits for long
+                for _ in range(50):
+                    self.wfile.write(b"1")
+                    time.sleep(0.1)
+        else:
+            super().do_GET()
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""

@@ -1,6 +1,8 @@
 """What is said of the benchmarks' records: tables, ratios, sentences, the picture."""
 
-from series.report import figures, speed, words
+from common.analysis import tell_all
+from series.report import figures, speed
+from series.report.pages import WORDS
 
 
 def curve(*accuracies: float, seconds: float = 10) -> dict:
@@ -32,6 +34,11 @@ def test_the_table_has_what_each_takes_and_the_ratios_are_of_like_rounds():
     assert ratios == "| PyTorch's MNIST example | 7.0× | 7.0× | 4.7× | – |"
     assert "2 cores, PyTorch 2, Python 3, commit abc" in speed.page(BENCH)
     assert speed.in_words([1.0, None]) == "in 1 of 2 rounds"
+
+
+def words(name: str, names: dict) -> str:
+    """The words of a file, about these records."""
+    return tell_all((WORDS / f"{name}.md").read_text(encoding="utf-8").strip(), names)
 
 
 def test_sentences_are_written_from_the_records_and_say_nothing_without():
