@@ -37,9 +37,8 @@ def fit(
 ) -> list[dict]:
     """Train and evaluate for `epochs`; prints and returns a row of figures for each.
 
-    `clean_loader` has the training images without augmentation. Accuracy on it is measured after the first, the last
-    and every fifth epoch only, since it takes a quarter of an epoch's time. `channels_last` is a faster memory layout.
-    One seed gives the same figures again on one device with one version of PyTorch, and other last digits elsewhere.
+    `clean_loader` has the training images as they are; it is evaluated after the first, the last and every fifth epoch.
+    `channels_last` is a faster layout in memory. A seed gives the same figures again on one machine.
     """
     if channels_last:
         net.to(memory_format=torch.channels_last)
