@@ -72,13 +72,13 @@ def draw(results: list[Runs], folder: Path) -> None:
 
 def smaller(folder: Path) -> str:
     """Update the notebooks of the smaller network; the table for the terminal."""
-    runs = Runs.read(folder / "metrics")
+    runs = Runs.read(folder / "metrics" / "smaller_network")
     notebooks.write_block(runs[0], folder, notebooks.NOTEBOOKS / "appendix_smaller.ipynb")
     return tables.terminal([runs])
 
 
 def published(folder: Path) -> str:
-    """The table of the published systems; for the recorded runs, update their page and its picture."""
+    """The table of the published systems for the terminal; for the recorded runs, update their page and its picture."""
     facts, found = systems.read_facts(), systems.read_runs(folder)
     if folder.resolve() == OUTPUTS / "published":
         results = read_results(OUTPUTS)
@@ -88,7 +88,7 @@ def published(folder: Path) -> str:
         write_whole(folder / "parameters.png", figures.landscape(systems.points(facts, found, ours)).png())
         made = {"verdicts": partial(systems.verdicts, facts, found, ours)}
         fill(folder / "README.md", parts(results, **made, train=partial(systems.train, facts, found)))
-    return systems.verdicts(facts, found, {})
+    return tables.terminal([runs for runs in found.values() if runs])
 
 
 def benchmark(path: Path) -> str:
