@@ -158,7 +158,7 @@ def result(names: dict[str, Any]) -> str:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
-        ["gap: clean train accuracy less test", *(signed(runs.gap) for runs in columns.values())],
+        ["gap after the last epoch: clean train accuracy less test", *(signed(runs.gap) for runs in columns.values())],
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
@@ -178,7 +178,7 @@ def verdict(before: Runs | None, now: Runs) -> str:
         gain = Gain.of(before, now, comparisons=5)
     except MissingRuns as missing:
         return f"**Result.** No verdict: {missing}."
-    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
+    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)} (95% interval)."
 
 
 def step(runs: Runs) -> str:

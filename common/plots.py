@@ -113,7 +113,7 @@ def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: i
 
 def curves(history: list[dict], dataset: str, before: list[dict] | None = None) -> Picture:
     """Loss and accuracy by epoch: train while training, train clean where it was measured, test, and test before."""
-    title = f"Test accuracy ends at {history[-1]['test_accuracy']:.2f}%"
+    title = f"Last epoch: {history[-1]['test_accuracy']:.2f}% of the test images right"
     picture, (loss, accuracy) = new_picture(title, 4.0, dataset, ncols=2)
     style(loss, "epoch", "loss (log scale)")
     loss.set_yscale("log")
@@ -145,7 +145,7 @@ def draw_series(axes: Axes, history: list[dict], key: str, label: str, color: st
 
 def schedule(rates: list[float], epochs: int, constant: float) -> Picture:
     """The learning rate step by step, beside the constant one of the steps before."""
-    picture, axes = new_picture("The rate rises, falls, and comes to rest while the last five epochs are judged", 2.8)
+    picture, axes = new_picture("The rate rises, falls, and is low in the last five epochs", 2.8)
     style(axes, "epoch", "learning rate")
     axes.axvspan(epochs - 5, epochs, color="0.95", zorder=0, label="the last five epochs")
     axes.plot(np.arange(len(rates)) * epochs / len(rates), rates, color=BLUE, label="this step")
@@ -175,7 +175,7 @@ def dropped(maps: Tensor, rate: float) -> Picture:
     """Maps [channels, height, width] before and after dropout: values set to zero are crossed out."""
     after = F.dropout(maps, rate)
     lost = int(((after == 0) & (maps != 0)).sum())
-    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every step"
+    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every batch"
     picture, panels = new_picture(title, 1.1, ncols=len(maps))
     for axes, before, now in zip(panels, maps.cpu().numpy(), after.cpu().numpy(), strict=True):
         axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
@@ -199,7 +199,7 @@ def both_orders(one: Tensor, other: Tensor) -> Picture:
 def architecture(rows: list, digit: Tensor) -> Picture:
     """The layers of a receptive-field table: the square of the digit that a unit sees, and the maps to scale."""
     total = sum(row.params for row in rows)
-    title = "Red: what one unit sees of the image. Blue: the maps that a layer makes, to scale"
+    title = "Orange: what one unit sees of the image. Blue: the maps of a layer, their height and width to scale"
     picture, axes = new_picture(title, 3.3, alt=f"The network, layer by layer: {total:,} parameters")
     axes.set(xlim=(0, 36 * (len(rows) + 1)), ylim=(120, 0))
     axes.axis("off")

@@ -79,7 +79,7 @@ def looks() -> str:
     places = [OUTPUTS / name for name in ("metrics", "smaller/metrics", "published", "earlier")]
     runs = [run for place in places for run in Runs.read(place) if run.dataset == MNIST and run.seed < 100]
     histories = {tuple(row["test_loss"] for row in run.history) for run in runs}
-    return f"{len(histories)} trainings met it, in {sum(map(len, histories)):,} evaluations"
+    return f"{len(histories)} trainings were tested on it, {sum(map(len, histories)):,} times in all"
 
 
 def repository(root: Path) -> str:

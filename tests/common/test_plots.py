@@ -74,7 +74,7 @@ def test_pictures_of_the_stand_in_say_so_and_draw_no_goal() -> None:
 
 
 def test_titles_state_what_is_found(pictures: dict) -> None:
-    assert pictures["curves"].get_suptitle() == "Test accuracy ends at 99.30%"
+    assert pictures["curves"].get_suptitle() == "Last epoch: 99.30% of the test images right"
     assert pictures["confusion"].get_suptitle().startswith("20 of 20 are misread, most often a 0 as a 9")
     assert "fade" in plots.scales({"values": [1, 0.1], "gradients": [1, 1]}).get_suptitle()
     assert "keep their size" in plots.scales({"values": [1, 0.9], "gradients": [1, 1]}).get_suptitle()

@@ -59,7 +59,7 @@ def test_every_run_was_counted_that_met_the_test_set() -> None:
         if not {"choices", "held_out", "scratch", "weights"} & set(path.relative_to(OUTPUTS).parts):
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
-    assert looks() == f"{len(losses - {()})} trainings met it, in {sum(map(len, losses)):,} evaluations"
+    assert looks() == f"{len(losses - {()})} trainings were tested on it, {sum(map(len, losses)):,} times in all"
 
 
 def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -> None:
