@@ -28,8 +28,11 @@ if ! meets python3 "$@"; then
   if ! meets $python "$@"; then
     python3 -c 'import ensurepip, venv' 2>/dev/null ||
       fail "python3 can't make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)"
-    echo "Installing $* into .venv: once, about 6 GB with PyTorch for CUDA, some minutes." >&2
-    echo "Without a GPU, PyTorch for the CPU is a tenth of that; README.md has the line that gets it." >&2
+    $python -m pip show --quiet torch 2>/dev/null || cat >&2 <<END
+Installing $* into .venv, once: a download of 3 GB, 6 GB on the disk, two minutes or more.
+On Linux without a GPU, stop here (Ctrl-C), and first get PyTorch for the CPU, a tenth of that:
+python3 -m venv .venv && .venv/bin/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
+END
     $python -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
     # shellcheck disable=SC2046
     $python -m pip install --quiet --disable-pip-version-check $(printf -- '-r %s ' "$@") ||

@@ -78,10 +78,11 @@ class Report:
         return self.files
 
     def story(self, readme: str) -> dict[str, object]:
-        """The parts of the index: the README, without what the report tells itself, and the steps."""
+        """The parts of the index: what the README says and the report doesn't, and the steps."""
+        readme = re.sub(r"<!-- badges:.*?<!-- end of badges -->", "", readme, flags=re.S)
         opening, results, rest = [*re.split(r"<!-- results\b.*?-->|<!-- end of results -->", readme), "", ""][:3]
         paragraphs = re.sub(r"<!--.*?-->", "", rest, flags=re.S).split("\n\n")
-        rest = "\n\n".join(part for part in paragraphs if "(outputs/html/" not in part)  # which leads here
+        rest = "\n\n".join(part for part in paragraphs if "[the report](" not in part)  # which leads here
         note, *sections = re.split(r"^(?=## )", rest, flags=re.M)
         told = [part for part in sections if not part.startswith(LEFT_OUT)]
         wrong = [part for part in told if "always-wrong.png" in part]

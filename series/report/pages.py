@@ -44,7 +44,9 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
         "runs": lambda: tables.evidence(results),
         "steps": lambda: tables.steps(results),
         "field": lambda: markdown_table(receptive_field_table(notebooks.network(results[-1].name))),
-        "colab": lambda: "Colab runs each notebook from its link in the table." if address else f"{notebooks.BY_HAND}.",
+        "badges": lambda: badges(address),
+        "clone": lambda: clone(address),
+        "report": lambda: site(address),
         **more,
     }
     names = names_for_words(results)
@@ -93,3 +95,25 @@ def repository(root: Path) -> str:
         return ""
     match = re.fullmatch(r"(?:\w+://)?(?:[^@/\s]+@)?github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?", origin)
     return match[1] if match else ""
+
+
+def badges(address: str) -> str:
+    """What GitHub says of the workflows; nothing where the address is unknown."""
+    home = f"https://github.com/{address}/actions/workflows"
+    names = ("tests", "publish") if address else ()
+    return " ".join(f"[![{name}]({home}/{name}.yml/badge.svg)]({home}/{name}.yml)" for name in names)
+
+
+def clone(address: str) -> str:
+    """How to get the notebooks, in Colab and on a machine."""
+    known = f"Colab runs each notebook from its link above. To have all: `git clone https://github.com/{address}`"
+    return known if address else f"{notebooks.BY_HAND}."
+
+
+def site(address: str) -> str:
+    """Where to draw a digit: in the report as GitHub serves it, or in the one at hand."""
+    owner, _, name = address.partition("/")
+    served = f"[the report](https://{owner.lower()}.github.io/{name}/)"
+    report = served if address else "[the report](outputs/html/index.html) (a page for your browser)"
+    photo = "classify a photo at the end of [step 6](notebooks/06_lr_scheduler.ipynb)"
+    return f"Draw a digit of your own in {report}, or {photo}."

@@ -12,8 +12,8 @@ from common.config import ROOT, InputError
 from common.runs import OUTPUTS
 from series.plans import read_plan
 from series.report import PAGES, read_results, tables
-from series.report.notebooks import read
-from series.report.pages import WORDS, fill, filled, parts, repository
+from series.report.notebooks import addressed, read
+from series.report.pages import WORDS, badges, clone, fill, filled, parts, repository, site
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILLED = [path for pattern in PAGES for path in ROOT.glob(pattern)]
@@ -28,7 +28,11 @@ TABLES = {"setting", "digits", "conventional", "fast", "growth", "gpu", "cuda"} 
 
 @pytest.fixture(scope="module")
 def part():
-    return parts(read_results(OUTPUTS))
+    """What the pages are filled with, for the address that they have: GitHub writes it after the first push."""
+    found = re.search(r"github\.com/([\w.-]+/[\w.-]+)/actions", README)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITHUB_REPOSITORY", found[1] if found else "unknown")
+        yield parts(read_results(OUTPUTS))
 
 
 @pytest.mark.parametrize("path", FILLED, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -72,7 +76,9 @@ def test_the_readme_is_short_and_in_order() -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_sentence_is_struck_out_or_left_out_and_links_lead_somewhere(path: Path) -> None:
     assert "Not borne out" not in TEXTS[path] and "_Left out" not in TEXTS[path]
-    for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", TEXTS[path]):
+    for link in re.findall(r"\]\(([^)\s]+)\)", addressed(TEXTS[path], "")):
+        if re.match(r"[a-z]+:", link):
+            continue
         address, _, anchor = link.partition("#")
         target = path.parent / unquote(address) if address else path
         assert target.exists(), f"{path.name}: {link}"
@@ -91,6 +97,15 @@ def test_no_address_is_made_up() -> None:
     made_up = "your-" + "account"
     files = [ROOT / name for name in tracked.split("\0") if name and (ROOT / name).is_file()]
     assert [path.relative_to(ROOT).as_posix() for path in files if made_up.encode() in path.read_bytes()] == []
+
+
+def test_badges_and_links_have_the_address_where_it_is_known() -> None:
+    assert badges("") == "" and "github" not in (clone("") + site("")).lower().replace("→ github*", "")
+    assert badges("Me/mine").count("(https://github.com/Me/mine/actions/workflows/publish.yml") == 2
+    assert "git clone https://github.com/Me/mine`" in clone("Me/mine")
+    assert "(https://me.github.io/mine/)" in site("Me/mine") and "outputs" not in site("Me/mine")
+    for name in re.findall(r"workflows/([\w.]+)", badges("Me/mine")):
+        assert (ROOT / ".github" / "workflows" / name).exists()
 
 
 @pytest.mark.parametrize(
