@@ -128,7 +128,7 @@ def curves(history: list[dict], dataset: str, before: list[dict] | None = None) 
         axes.axvspan(max(0.5, len(history) - 4.5), len(history) + 0.5, color="0.95", zorder=0)
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    lowest = min(row["test_accuracy"] for row in history[1:] or history)
+    lowest = min(min(row["test_accuracy"], row["train_accuracy"]) for row in history[2:] or history)
     accuracy.set_ylim(max(lowest, 97.5) - 0.1 if lowest > 90 else 0, 100)
     if dataset == MNIST:
         accuracy.axhline(GOAL, color=GREEN, linestyle="-.", label=f"goal, {GOAL}%")
