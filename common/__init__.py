@@ -1,4 +1,4 @@
-"""What the six notebooks share. The names below are public; each comes from the module it stands behind."""
+"""What the notebooks share: the public names, by the module that defines them."""
 
 from importlib import import_module
 
@@ -17,7 +17,7 @@ __all__ = [name for names in MODULES.values() for name in names]
 
 
 def __getattr__(name: str):
-    """A public name, from its module: what needs no torch need not wait for it."""
+    """A public name, imported when it is first used: not all that needs `common` needs torch."""
     for module, names in MODULES.items():
         if name in names:
             return getattr(import_module(f"common.{module}"), name)

@@ -16,9 +16,7 @@ from common.runs import GOAL, MNIST, OUTPUTS, MissingRuns, Run, Runs, difference
 
 WORDS = ROOT / "notebooks" / "analysis"
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-UNLIKE = (
-    "**Analysis.** No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
-)
+UNLIKE = "No recorded run is like this one: data, length or settings differ. So there is nothing to compare."
 
 
 def conclude(
@@ -79,7 +77,7 @@ class Prose(Formatter):
     """Fills the values of expressions into a text."""
 
     def get_field(self, expression: str, _: Any, names: dict[str, Any]) -> tuple[Any, str]:
-        """What stands in braces, which is our own text and no one else's."""
+        """The value of an expression in braces, which comes from a file of this repository."""
         return eval(expression, dict(names)), expression
 
 
@@ -111,7 +109,7 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
         names["before"] = beside.read(before[1])
         text = text[before.end() :]
     if lone and not alike:
-        text = text.partition("**Analysis.**")[0] + UNLIKE
+        text = "".join(text.partition("**Analysis.**")[:2]) + f" {UNLIKE}"
     whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if ours:
         whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
@@ -160,20 +158,16 @@ def result(names: dict[str, Any]) -> str:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
-        ["gap: clean train accuracy less test", *(f"{signed(runs.gap)}" for runs in columns.values())],
+        ["gap after the last epoch: clean train accuracy less test", *(signed(runs.gap) for runs in columns.values())],
         ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
-    lines = [
-        verdict(before, now) if now else "**Result.** One run, and no verdict on the step.",
-        markdown_table(["", *columns], rows),
-    ]
+    found = verdict(before, now) if now else "**Result.** One run, and no verdict on the step."
+    found += "\n\n" + markdown_table(["", *columns], rows)
     if names["lone"] and len(now) > 1:
-        lines.append(
-            f"*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
-            f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"
-        )
-    return "\n\n".join(lines)
+        found += f"\n\n*Your run (seed {run.seed}): {run.end:.2f}%. The {count(len(now))} recorded runs ranged from"
+        found += f" {min(now.ends):.2f}% to {max(now.ends):.2f}%.*"
+    return found
 
 
 def verdict(before: Runs | None, now: Runs) -> str:
@@ -184,7 +178,7 @@ def verdict(before: Runs | None, now: Runs) -> str:
         gain = Gain.of(before, now, comparisons=5)
     except MissingRuns as missing:
         return f"**Result.** No verdict: {missing}."
-    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)}."
+    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)} (95% interval)."
 
 
 def step(runs: Runs) -> str:

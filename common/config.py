@@ -22,24 +22,24 @@ SPLITS = "test", "validation", *(f"fold-{number}" for number in range(1, 6))
 
 
 class InputError(ValueError):
-    """Something the user can mend; its message is one line: what is wrong, and what to do."""
+    """Bad input; its message is one line: what is wrong, and what to do."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file in one step: a reader, or a crash, meets the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
+        with part.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        part.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)  # so that the new name outlasts a power cut, too
         os.close(folder)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 class Rule(NamedTuple):
@@ -67,12 +67,8 @@ def one_of(*names: str) -> Rule:
 
 def numbers(least: int, words: str) -> Rule:
     """At least so many whole numbers above 0, in a text."""
-
-    def holds(value: Any) -> bool:
-        parts = value.split() if isinstance(value, str) else [""]
-        return len(parts) >= least and all(re.fullmatch("[1-9][0-9]{0,3}", part) for part in parts)
-
-    return Rule(holds, words)
+    form = re.compile(rf"(?:\s*[1-9]\d{{0,3}}\b){{{least},}}\s*", re.ASCII)
+    return Rule(lambda value: isinstance(value, str) and form.fullmatch(value) is not None, words)
 
 
 def is_folder(value: Any) -> bool:
@@ -96,18 +92,13 @@ RULES = {
     "epochs": whole(1, 10_000),
     "batch_size": whole(1, LARGEST),
     "limit": whole(0, LARGEST),
-    "learning_rate": RATE,
-    "weight_decay": AMOUNT,
-    "dropout": BELOW_ONE,
-    "rotation": AMOUNT,
-    "shift": AMOUNT,
-    "scale": BELOW_ONE,
+    **dict.fromkeys(("learning_rate", "kernel_rate"), RATE),
+    **dict.fromkeys(("weight_decay", "rotation", "shift"), AMOUNT),
+    **dict.fromkeys(("dropout", "scale"), BELOW_ONE),
     "shear": number("from 0 (off) to below 90", lambda value: 0 <= value < 90),
-    "warmup": SHARE,
-    "settle": SHARE,
+    **dict.fromkeys(("warmup", "settle"), SHARE),
     "schedule": one_of("settle", "constant", "steps", "cosine", "one_cycle", "linear"),
     "optimizer": one_of("sgd", "muon"),
-    "kernel_rate": RATE,
     "widths": numbers(1, 'the channels of each block, such as "8 8 12"'),
     **dict.fromkeys(("pooled", "padded", "separable", "shared"), BLOCKS),
     "activation": one_of("relu", "leaky_relu", "silu"),
@@ -193,6 +184,8 @@ def begin(stage: str, names: dict[str, Any]) -> Config:
     torch.manual_seed(parameters["seed"])
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # all digits of 32 bits, as on a CPU: networks this small lose no time
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA may sum in another order
     # The last digits of a sum depend on the number of threads: as many by hand as in the runner's kernels.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     folder = ROOT / (parameters["out"] or "outputs/scratch/by-hand")

@@ -12,8 +12,8 @@ from common.batches import MEAN, STD
 from common.config import ROOT, Config, InputError, write_whole
 from common.plots import BLUE, Picture, new_picture, style
 from common.runs import MNIST
+from common.standin import BOX, SIDE
 
-SIDE, BOX = 28, 20  # of an MNIST image, and of the square that its digit is scaled into
 FAINT = 0.2  # ink below this share of the darkest is taken for paper
 SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "eps")  # those that a browser needs
 

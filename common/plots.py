@@ -84,23 +84,11 @@ def grid_of_images(title: str, dataset: str, images: Tensor, above: int = 2) -> 
     return picture, axes, width
 
 
-def captioned_images(title: str, dataset: str, images: Tensor, captions: list[str]) -> Picture:
-    """Images in rows of ten, each with two lines over it."""
-    rows = max(1, math.ceil(len(images) / COLUMNS))
-    grid = images.new_zeros(rows * COLUMNS, *images.shape[1:])
-    grid[: len(images)] = images
-    picture, axes, side = grid_of_images(title, dataset, grid, above=17)
-    for number, caption in enumerate(captions):
-        row, column = divmod(number, COLUMNS)
-        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
-    return picture
-
-
 def samples(images: Tensor, labels: Tensor, dataset: str, rows: int = 3) -> Picture:
     """The first images of each digit, a column a digit."""
     grid = images.new_zeros(rows, COLUMNS, *images.shape[1:])
     for digit in range(10):
-        found = images[(labels == digit).nonzero()[:rows, 0]]
+        found = images[labels == digit][:rows]
         grid[: len(found), digit] = found
     picture, axes, side = grid_of_images(f"The first {rows} training images of each digit", dataset, grid.flatten(0, 1))
     axes.set_xticks([(digit + 0.5) * side for digit in range(10)], range(10))
@@ -109,24 +97,23 @@ def samples(images: Tensor, labels: Tensor, dataset: str, rows: int = 3) -> Pict
 
 def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: int = 3) -> Picture:
     """The first images, each beside eight versions that training may see, and a mirrored one, which it may not."""
-    originals, versions = images[:rows].cpu(), COLUMNS - 2
-    amounts = augment.draw(len(originals) * versions, torch.Generator().manual_seed(seed))
-    changed = augment.apply(originals.repeat_interleave(versions, 0), amounts).unflatten(0, (-1, versions))
-    mirrored = originals.flip(3).unsqueeze(1)
-    grid = torch.cat([originals.unsqueeze(1), changed, mirrored], dim=1).flatten(0, 1)
+    originals = images[:rows].cpu().unsqueeze(1)
+    copies = originals.repeat_interleave(COLUMNS - 2, 1).flatten(0, 1)
+    changed = augment.apply(copies, augment.draw(len(copies), torch.Generator().manual_seed(seed)))
+    changed = changed.unflatten(0, (-1, COLUMNS - 2))
+    grid = torch.cat([originals, changed, originals.flip(-1)], dim=1).flatten(0, 1)
     title = "Every digit is moved a little, again in each epoch, but never mirrored: a mirrored 2 is no 2"
     picture, axes, side = grid_of_images(title, dataset, grid)
     axes.axvline(side, color=VERMILION, linewidth=2)
     axes.set_xticks([side / 2, side * 5, side * 9.5], ["original", "as training may see it", "not this"])
     for row in range(len(originals)):
-        ends = [(9.15 * side, 9.85 * side), ((row + 0.15) * side, (row + 0.85) * side)]
-        axes.plot(*ends, color=VERMILION, linewidth=2)
+        axes.plot([9.15 * side, 9.85 * side], [(row + 0.15) * side, (row + 0.85) * side], color=VERMILION, linewidth=2)
     return picture
 
 
 def curves(history: list[dict], dataset: str, before: list[dict] | None = None) -> Picture:
     """Loss and accuracy by epoch: train while training, train clean where it was measured, test, and test before."""
-    title = f"Test accuracy ends at {history[-1]['test_accuracy']:.2f}%"
+    title = f"Last epoch: {history[-1]['test_accuracy']:.2f}% of the test images right"
     picture, (loss, accuracy) = new_picture(title, 4.0, dataset, ncols=2)
     style(loss, "epoch", "loss (log scale)")
     loss.set_yscale("log")
@@ -141,7 +128,7 @@ def curves(history: list[dict], dataset: str, before: list[dict] | None = None) 
         axes.axvspan(max(0.5, len(history) - 4.5), len(history) + 0.5, color="0.95", zorder=0)
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    lowest = min(row["test_accuracy"] for row in history[1:] or history)
+    lowest = min(min(row["test_accuracy"], row["train_accuracy"]) for row in history[2:] or history)
     accuracy.set_ylim(max(lowest, 97.5) - 0.1 if lowest > 90 else 0, 100)
     if dataset == MNIST:
         accuracy.axhline(GOAL, color=GREEN, linestyle="-.", label=f"goal, {GOAL}%")
@@ -158,7 +145,7 @@ def draw_series(axes: Axes, history: list[dict], key: str, label: str, color: st
 
 def schedule(rates: list[float], epochs: int, constant: float) -> Picture:
     """The learning rate step by step, beside the constant one of the steps before."""
-    picture, axes = new_picture("The rate rises, falls, and comes to rest while the last five epochs are judged", 2.8)
+    picture, axes = new_picture("The rate rises, falls, and is low in the last five epochs", 2.8)
     style(axes, "epoch", "learning rate")
     axes.axvspan(epochs - 5, epochs, color="0.95", zorder=0, label="the last five epochs")
     axes.plot(np.arange(len(rates)) * epochs / len(rates), rates, color=BLUE, label="this step")
@@ -176,9 +163,9 @@ def scales(measured: dict[str, list[float]], before: dict[str, list[float]] | No
     for axes, (name, sizes) in zip(panels, measured.items(), strict=True):
         style(axes, "block", words[name])
         axes.set_yscale("log")
-        if before:
-            axes.plot(range(1, len(before[name]) + 1), before[name], "s:", color="0.6", label="step 1")
-        axes.plot(range(1, len(sizes) + 1), sizes, "o-", color=BLUE, label="this step")
+        for found, label, line, color in (before, "step 1", "s:", "0.6"), (measured, "this step", "o-", BLUE):
+            if found:
+                axes.plot(range(1, len(found[name]) + 1), found[name], line, color=color, label=label)
         axes.set_ylim(min(0.001, *sizes) / 2, max(1, *sizes) * 2)
     legend_below(picture)
     return picture
@@ -188,11 +175,11 @@ def dropped(maps: Tensor, rate: float) -> Picture:
     """Maps [channels, height, width] before and after dropout: values set to zero are crossed out."""
     after = F.dropout(maps, rate)
     lost = int(((after == 0) & (maps != 0)).sum())
-    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every step"
+    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every batch"
     picture, panels = new_picture(title, 1.1, ncols=len(maps))
-    for axes, before, now in zip(panels, maps.cpu(), after.cpu(), strict=True):
+    for axes, before, now in zip(panels, maps.cpu().numpy(), after.cpu().numpy(), strict=True):
         axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
-        rows, columns = ((now == 0) & (before != 0)).nonzero(as_tuple=True)
+        rows, columns = ((now == 0) & (before != 0)).nonzero()
         axes.plot(columns, rows, "x", color=VERMILION, markersize=6)
         axes.set(xticks=[], yticks=[])
     return picture
@@ -212,28 +199,30 @@ def both_orders(one: Tensor, other: Tensor) -> Picture:
 def architecture(rows: list, digit: Tensor) -> Picture:
     """The layers of a receptive-field table: the square of the digit that a unit sees, and the maps to scale."""
     total = sum(row.params for row in rows)
-    title = "Red: what one unit sees of the image. Blue: the maps that a layer makes, to scale"
+    title = "Orange: what one unit sees of the image. Blue: the maps of a layer, their height and width to scale"
     picture, axes = new_picture(title, 3.3, alt=f"The network, layer by layer: {total:,} parameters")
     axes.set(xlim=(0, 36 * (len(rows) + 1)), ylim=(120, 0))
     axes.axis("off")
     layers = [("image", 28, 1, 1, "")] + [(r.operation, r.n_out, r.ch_out, r.r_out, f"{r.params:,}") for r in rows]
     for number, (name, side, channels, field, params) in enumerate(layers):
         x = 18 + 36 * number
-        axes.imshow(digit, cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
-        axes.add_patch(Rectangle((x - 14, 16), 28, 28, fill=False, edgecolor="0.85"))
-        seen = min(field, 28)
-        axes.add_patch(
-            Rectangle((x - seen / 2, 30 - seen / 2), seen, seen, fill=False, edgecolor=VERMILION, linewidth=2)
-        )
-        axes.text(x, 12, f"{field}×{field}", ha="center", va="bottom", color=VERMILION)
+        axes.imshow(digit.numpy(), cmap="gray_r", extent=(x - 14, x + 14, 44, 16), vmin=0, vmax=1, aspect="auto")
+        add_square(axes, x, 30, 28, fill=False, edgecolor="0.85")
+        add_square(axes, x, 30, min(field, 28), fill=False, edgecolor=VERMILION, linewidth=2)
         for depth in reversed(range(max(1, channels // 4))):
-            corner = x - side / 2 + depth, 66 - side / 2 - depth
-            axes.add_patch(Rectangle(corner, side, side, facecolor="#cfe6f5", edgecolor=BLUE, zorder=5 - depth))
+            add_square(axes, x + depth, 66 - depth, side, facecolor="#cfe6f5", edgecolor=BLUE, zorder=5 - depth)
+        size = f"{channels}×{side}×{side}" if side > 1 else channels
+        axes.text(x, 12, f"{field}×{field}", ha="center", va="bottom", color=VERMILION)
         axes.text(x, 84, name.replace(" ", "\n"), ha="center", va="top", fontweight="bold", fontsize=9)
-        axes.text(x, 100, f"{channels}×{side}×{side}" if side > 1 else channels, ha="center", va="top", fontsize=8.5)
+        axes.text(x, 100, size, ha="center", va="top", fontsize=8.5)
         axes.text(x, 109, params, ha="center", va="top", fontsize=8.5, color="0.35")
     axes.text(0, 120, f"channels × height × width, then parameters: {total:,} in all", fontsize=8.5, color="0.35")
     return picture
+
+
+def add_square(axes: Axes, x: float, y: float, side: float, **look: Any) -> None:
+    """Draw a square around a centre."""
+    axes.add_patch(Rectangle((x - side / 2, y - side / 2), side, side, **look))
 
 
 def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Picture:
@@ -244,9 +233,8 @@ def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Picture:
     worst = np.unravel_index(errors.argmax(), errors.shape)
     title = f"{counts.sum() - counts.trace():,} of {len(labels):,} are misread, most often a {worst[0]} as a {worst[1]}"
     picture, axes = new_picture(title, 5.5, dataset)
-    axes.imshow(
-        errors, matplotlib.colormaps["Oranges"].with_extremes(bad="0.93", under="white"), vmin=0.5, vmax=highest + 0.5
-    )
+    colors = matplotlib.colormaps["Oranges"].with_extremes(bad="0.93", under="white")
+    axes.imshow(errors, colors, vmin=0.5, vmax=highest + 0.5)
     for row, column in np.argwhere(counts):
         color = "0.4" if row == column else "white" if counts[row, column] > 0.6 * highest > 1 else "black"
         axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color)
@@ -260,6 +248,12 @@ def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset
     labels = labels.cpu()
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
+    grid = images.new_zeros(max(1, math.ceil(len(shown) / COLUMNS)) * COLUMNS, *images.shape[1:])
+    grid[: len(shown)] = images[shown.to(images.device)]
     title = f"The {len(shown)} mistakes it is surest of: true digit → prediction, probability"
-    captions = [f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f}%" for index in shown]
-    return captioned_images(title, dataset, images[shown.to(images.device)], captions)
+    picture, axes, side = grid_of_images(title, dataset, grid, above=17)
+    for place, index in enumerate(shown.tolist()):
+        row, column = divmod(place, COLUMNS)
+        caption = f"{labels[index]} → {predicted[index]}\n{100 * confidence[index]:.1f}%"
+        axes.text((column + 0.5) * side, row * (side + 15) + 4, caption, ha="center", va="top", fontsize=9)
+    return picture

@@ -32,8 +32,6 @@ class Table(list[Row]):
 
 def receptive_field_table(net: nn.Module, input_size: tuple[int, int, int] = (1, 28, 28)) -> Table:
     """A row for each convolution, pooling and linear layer of a chain of modules; together they hold its parameters."""
-    if len(input_size) != 3 or input_size[1] != input_size[2]:
-        raise InputError(f"input_size {input_size} is not a square picture: give (channels, side, side)")
     net, calls = copy.deepcopy(net).to("cpu", torch.float32).eval(), []
     for name, layer in net.named_modules():
         if isinstance(layer, (*WINDOWS, *POOL, *NORMS, nn.Linear)):

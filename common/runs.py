@@ -3,9 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from itertools import chain
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -33,46 +32,39 @@ def is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def is_text(value: Any) -> bool:
-    """Whether this is a line without anything that markdown or HTML would take for markup."""
-    return isinstance(value, str) and re.fullmatch(r"[\w .,+/()-]*", value) is not None
+def is_text(value: Any, letters: str = r"[\w .,+/()-]*") -> bool:
+    """Whether this is a line of these letters, none of which markdown or HTML would take for markup."""
+    return isinstance(value, str) and re.fullmatch(letters, value) is not None
 
 
-def is_history(history: Any) -> bool:
-    """Whether these are the epochs of a run, from the first to one whose clean accuracy was measured."""
-    rows = history if isinstance(history, list) else []
-    return (
-        bool(rows) and all(map(is_row, rows, range(1, len(rows) + 1))) and "train_accuracy_clean" in measured(rows[-1])
-    )
+def listed(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether something is a list whose items all fit."""
+    return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
-def is_row(row: Any, epoch: int) -> bool:
-    """Whether this is an epoch of a history: finite numbers by name, accuracies from 0 to 100."""
-    found = measured(row) if isinstance(row, dict) else {}
+def named(fits: Callable[[Any], bool], *names: str) -> Callable[[Any], bool]:
+    """Whether something has values by name that all fit, some names among them."""
+    return lambda value: isinstance(value, dict) and value.keys() >= {*names} and all(map(fits, value.values()))
+
+
+def is_epoch(row: Any) -> bool:
+    """Whether this is an epoch of a history: finite numbers by name, accuracies from 0 to 100; few have a clean one."""
+    found = {k: v for k, v in row.items() if (k, v) != ("train_accuracy_clean", None)} if isinstance(row, dict) else {}
     accuracies = [value for name, value in found.items() if "accuracy" in name]
-    return (
-        all(map(is_number, found.values()))
-        and all(0 <= value <= 100 for value in accuracies)
-        and found.keys() >= {"lr", "train_loss", "train_accuracy", "test_loss", "test_correct", "test_accuracy"}
-        and row.get("epoch") == epoch
-    )
+    return named(is_number, *ROW)(found) and all(0 <= value <= 100 for value in accuracies)
 
 
-def measured(row: dict[str, Any]) -> dict[str, Any]:
-    """What was measured in an epoch: clean accuracy is not, in most."""
-    return {name: value for name, value in row.items() if (name, value) != ("train_accuracy_clean", None)}
-
-
+ROW = "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_correct", "test_accuracy"
 FORMS = {
-    "stage": lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None,
-    "versions": lambda value: isinstance(value, dict) and all(is_text(word) for pair in value.items() for word in pair),
-    "images": lambda value: isinstance(value, dict) and all(is_count(value.get(half)) for half in ("train", "test")),
+    "stage": lambda value: is_text(value, r"\w[\w.-]*"),
+    "versions": lambda value: named(is_text)(value) and all(map(is_text, value)),
+    "images": named(is_count, "train", "test"),
     "hyperparameters": lambda value: isinstance(value, dict),
-    "history": is_history,
+    "history": listed(is_epoch),
     "seconds": is_number,
-    "wrong": lambda value: isinstance(value, list) and all(map(is_count, value)),
-    "taken_for": lambda value: isinstance(value, list) and all(is_count(digit) and digit < 10 for digit in value),
-    "scales": lambda value: isinstance(value, dict) and all(map(is_number, chain(*value.values()))),
+    "wrong": listed(is_count),
+    "taken_for": listed(lambda digit: is_count(digit) and digit < 10),
+    "scales": named(listed(is_number)),
     **dict.fromkeys(("seed", "parameters", "epochs", "batch_size", "receptive_field"), is_count),
     **dict.fromkeys(("dataset", "split", "device", "commit"), is_text),
 }
@@ -102,20 +94,21 @@ class Run:
     scales: dict[str, list[float]] | None = None  # of the fresh network, block by block
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (value is None and field.default is None) and not FORMS[field.name](value):
-                raise InputError(f"its {field.name} is not as it must be")
-        if self.epochs != len(self.history):
+        for name, fits in FORMS.items():
+            value, optional = getattr(self, name), hasattr(Run, name)
+            if not (fits(value) or (optional and value is None)):
+                raise InputError(f"its {name} is not as it must be")
+        numbers, wrong = [row["epoch"] for row in self.history], self.wrong or []
+        if not numbers or numbers != [*range(1, self.epochs + 1)]:
             raise InputError("its epochs are not those of its history")
-        if len(self.taken_for or self.wrong or []) != len(self.wrong or []):
-            raise InputError("its wrong digits are not those that it took for others")
-        if any(place >= self.images["test"] for place in self.wrong or []):
-            raise InputError("its wrong digits are more than it was tested on")
+        if self.history[-1].get("train_accuracy_clean") is None:
+            raise InputError("its clean accuracy was not measured at the end")
+        if len(self.taken_for or wrong) != len(wrong) or max(wrong, default=-1) >= self.images["test"]:
+            raise InputError("its wrong digits are not as it must be")
 
     @classmethod
     def read(cls, path: Path) -> "Run":
-        """The run of a metrics file; InputError if it isn't one, or not of the seed that the file is named after."""
+        """The run of a metrics file; InputError if it isn't one, or not the one that the path names."""
         try:
             run = cls(**json.loads(path.read_text(encoding="utf-8")))
             if path.name != f"seed-{run.seed}.json":
@@ -124,15 +117,14 @@ class Run:
                 raise InputError("it is of another stage")
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
             reason = " ".join(str(problem).replace("Run.__init__() ", "").split())
-            raise InputError(
-                f"{path} is no metrics file of this series ({reason}): delete it, or make it again"
-            ) from None
+            what = f"{path} is no metrics file of this series"
+            raise InputError(f"{what} ({reason}): delete it, or make it again") from None
         return run
 
     def save(self, folder: Path) -> Path:
         """Write the metrics file, whole or not at all, and never over one of a larger run."""
-        path = metrics_path(folder, self.stage, self.seed)
-        if path.exists() and lacks(self.size, Run.read(path).size):
+        path = folder / "metrics" / self.stage / f"seed-{self.seed}.json"
+        if path.exists() and self.lacks(Run.read(path)):
             raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
         content = {name: value for name, value in vars(self).items() if value is not None}
         write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -142,6 +134,12 @@ class Run:
     def size(self) -> tuple[bool, int, int]:
         """Ranks runs: MNIST before the stand-in, then epochs, then images."""
         return self.dataset == MNIST, self.epochs, self.images["train"]
+
+    def lacks(self, other: "Run") -> bool:
+        """Whether it may not take the place of the other: MNIST is better, and so is more of the same data."""
+        if self.dataset != other.dataset:
+            return self.size < other.size
+        return any(mine < theirs for mine, theirs in zip(self.size, other.size, strict=True))
 
     @property
     def data(self) -> tuple:
@@ -184,18 +182,6 @@ FIGURES = {
     "loss": lambda run: mean(row["test_loss"] for row in run.history[-5:]),
     "late_rate": lambda run: 100 * run.history[-4]["lr"] / max(row["lr"] for row in run.history),  # % of the highest
 }
-
-
-def metrics_path(folder: Path, stage: str, seed: int) -> Path:
-    """Where the metrics of a notebook's run lie."""
-    return folder / "metrics" / stage / f"seed-{seed}.json"
-
-
-def lacks(mine: tuple, theirs: tuple) -> bool:
-    """Whether a run of one size may not take the place of one of the other: on like data, it has less of something."""
-    if mine[0] != theirs[0]:
-        return mine[0] < theirs[0]
-    return any(one < other for one, other in zip(mine[1:], theirs[1:], strict=True))
 
 
 class Runs(list[Run]):

@@ -1,1 +1,1 @@
-"""What runs the notebooks and tells of their runs: `python -m series`."""
+"""Runs the notebooks and reports on their runs: `python -m series`."""

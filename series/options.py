@@ -1,4 +1,4 @@
-"""What can be said on the command line: `./run_all.sh [COMMAND] [options]`."""
+"""The command line: `./run_all.sh [COMMAND] [options]`."""
 
 import argparse
 import math
@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.config import SPLITS, InputError
-from series.plans import SMOKE, Plan
-from series.sources import parameters_of, stages_of
+from common.config import LARGEST, RULES, SPLITS, InputError, Rule, abridged, number, whole
+from series.plans import SMOKE, Plan, parameters_of, stages_of
 
 COMMANDS = {
     "series": "Run the stages of the series: executed copies, metrics, figures, a table, a report.",
@@ -19,7 +18,7 @@ COMMANDS = {
     "published": "Run the published systems.",
     "smaller": "Run the network with fewer parameters.",
     "choices": "Run what the choices rest on, on images held out of the training set.",
-    "benchmark": "Measure how fast the series trains, beside the conventional pipeline.",
+    "benchmark": "Measure how long training takes until it is at the goal, beside others; or what a GPU makes of it.",
     "publish": "Write tables, texts and links again from the recorded runs, without training.",
 }
 FORMER = {f"--{name}": name for name in COMMANDS} | {"--sweep": "sweep FILE", "--rewrite": "publish"}
@@ -56,27 +55,34 @@ def read_options(arguments: list[str], root: Path) -> argparse.Namespace:
         raise InputError("--epochs goes not with --smoke, which is 1 epoch: leave one of them out")
     if read.scheduler and read.jobs:
         raise InputError("--jobs is of this machine: with --scheduler, as many runs go on as the workers have threads")
+    if read.device and (read.rounds or read.contenders):
+        raise InputError("--rounds and --contenders are of the processor's benchmark: leave --device out, or them")
     return read
 
 
 def make_parser(command: str, stages: list[int]) -> OneLineParser:
-    """What can be said of a command."""
+    """The parser of a command: it knows the options that have an effect on it."""
     runs, plans = "series sweep published smaller", "series sweep published smaller choices"
     several = {"nargs": "+", "action": "extend", "metavar": "N"}
+    device = "try what a GPU makes of the series" if command == "benchmark" else "where to train (auto)"
     parameter = {"nargs": 2, "action": "append", "metavar": ("NAME", "VALUE")}
+    count, seed, epochs = (reader(rule, 0) for rule in (whole(1, LARGEST), RULES["seed"], RULES["epochs"]))
+    minutes = reader(number("above 0", lambda value: 0 < value < math.inf), 0.0)
     options: dict[str, tuple[str, dict[str, Any]]] = {
-        "file": ("sweep", {"metavar": "FILE", "help": "a plan; sweeps/README.md tells what stands in it"}),
+        "file": ("sweep", {"metavar": "FILE", "help": "a plan, as docs/sweeps.md describes"}),
         "questions": ("choices", {"nargs": "*", "metavar": "QUESTION", "help": "only these (all)"}),
-        "--stages": ("series", several | {"type": whole(), "choices": stages, "help": "only these (all)"}),
+        "--stages": ("series", several | {"type": int, "choices": stages, "help": "only these (all)"}),
         "--system": ("published", {"metavar": "NAME", "help": "only this one (all)"}),
-        "--seeds": ("series published smaller", several | {"type": whole(0, 2**32 - 1), "help": "a run each"}),
-        "--epochs": (runs, {"type": whole(1), "metavar": "N", "help": "of each run"}),
+        "--seeds": ("series published smaller", several | {"type": seed, "help": "a run each"}),
+        "--epochs": (runs, {"type": epochs, "metavar": "N", "help": "of each run (as planned)"}),
         "--smoke": (f"{runs} benchmark", {"action": "store_true", "help": "in small: does all of it work?"}),
-        "--split": (runs, {"choices": SPLITS, "help": "what to measure on"}),
+        "--split": (runs, {"choices": SPLITS, "metavar": "SPLIT", "help": f"what to test on: {', '.join(SPLITS)}"}),
         "--parameter": (runs, parameter | {"help": "any other parameter of the notebooks; may be repeated"}),
         "--data": (f"{runs} benchmark", {"choices": ["auto", "mnist", "rendered"], "help": "MNIST, or the stand-in"}),
-        "--device": (plans, {"choices": ["auto", "cpu", "cuda"], "help": "where to train (auto)"}),
-        "--jobs": (plans, {"type": whole(1), "metavar": "N", "help": "runs side by side (as many as cores)"}),
+        "--rounds": ("benchmark", {"type": count, "metavar": "N", "help": "of each contender (3; slow ones 1)"}),
+        "--contenders": ("benchmark", {"nargs": "+", "metavar": "NAME", "help": "only these (all), without a record"}),
+        "--device": (f"{plans} benchmark", {"choices": ["auto", "cpu", "cuda"], "help": device}),
+        "--jobs": (plans, {"type": count, "metavar": "N", "help": "runs side by side (as many as cores)"}),
         "--timeout": (plans, {"type": minutes, "metavar": "MINUTES", "help": "give up a notebook after so long"}),
         "--scheduler": (plans, {"metavar": "ADDRESS", "help": "run on the workers of this Dask scheduler"}),
         "--out": (runs, {"metavar": "DIR", "help": "another folder for the results"}),
@@ -98,28 +104,15 @@ def make_parser(command: str, stages: list[int]) -> OneLineParser:
     return parser
 
 
-def whole(smallest: int = 0, largest: float = math.inf) -> Callable[[str], int]:
-    """A reader of whole numbers within bounds."""
+def reader(rule: Rule, default: Any) -> Callable[[str], Any]:
+    """What makes a value that the rule allows, of the default's type, of a text."""
 
-    def read(text: str) -> int:
-        number = from_text(text, 0)
-        if isinstance(number, str):
-            raise ValueError
-        if not smallest <= number <= largest:
-            bounds = f"at least {smallest}" if largest == math.inf else f"from {smallest} to {largest}"
-            raise argparse.ArgumentTypeError(f"{number} is not {bounds}")
-        return number
+    def read(text: str) -> Any:
+        if not rule.holds(value := from_text(text, default)):
+            raise argparse.ArgumentTypeError(f"{abridged(text)} is not {rule.words}")
+        return value
 
-    read.__name__ = "whole number"  # by this name argparse complains
     return read
-
-
-def minutes(text: str) -> float:
-    """A reader of times."""
-    number = from_text(text, 0.0)
-    if isinstance(number, str) or not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a time above 0")
-    return number
 
 
 def from_text(text: str, default: Any) -> Any:

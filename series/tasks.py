@@ -1,15 +1,16 @@
-"""What there is to run: a task a notebook, setting and seed; where its results lie, and whether they are there."""
+"""What there is to run: a task for each notebook, setting and seed; where its results are, and whether they exist."""
 
 import contextlib
+import hashlib
 import json
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common.config import InputError
-from series.plans import Plan
-from series.sources import digest, parameters_of
+from common.config import InputError, literals
+from series.plans import Plan, cells_of, parameters_of
 
 MNIST = "MNIST"  # the name of the data set; the stand-in has another one
 TRAINING_IMAGES, HELD_OUT = 60_000, 10_000
@@ -78,13 +79,13 @@ class Job:
         return there and self.stamp.read_text(encoding="utf-8") == self.stamp_text
 
     def agrees(self, run: dict[str, Any]) -> bool:
-        """Whether metrics are of this run, by all that both name."""
-        told = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
-        told["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
+        """Whether metrics are those of this run, as far as both name the same things."""
+        found = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
+        found["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
         asked = json.loads(json.dumps(self.identity["parameters"]))
         if not asked["epochs"]:  # as many as were published
-            del told["epochs"]
-        return bool(run) and all(told[name] == asked[name] for name in told.keys() & asked.keys())
+            del found["epochs"]
+        return bool(run) and all(found[name] == asked[name] for name in found.keys() & asked.keys())
 
     def refuse_smaller(self) -> None:
         """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
@@ -109,18 +110,16 @@ def read(path: Path) -> dict[str, Any]:
 def make_jobs(plan: Plan, folder: Path, root: Path, minutes: float | None = None) -> list[Job]:
     """All the work of a plan: seed by seed, so that one that is cut short has all settings."""
     shapes = {name: (parameters_of(name, root), digest(name, root)) for name in plan.notebooks}
-    short = bool(plan.variants) and len(shapes) == 1  # the variant says all
-    jobs = []
-    for seed in plan.seeds:
-        for setting, values in plan.settings():
-            for notebook, (defaults, source) in shapes.items():
-                name = "/".join(filter(None, [setting, "" if short else plan.stage or notebook]))
-                asked = plan.parameters | values
-                identity = {"parameters": defaults | asked | {"seed": seed, "out": ""}, "source": source}
-                seeds = {*plan.seeds, *seeds_in(folder / ("" if plan.variants else "metrics") / name)}
-                kept = plan.copies and seed == min(seeds)
-                task = Task(notebook, seed, asked, name, minutes)
-                jobs.append(Job(task, folder, identity, bool(plan.variants), kept, plan.attempts))
+    by_variant, jobs = bool(plan.variants), []
+    for seed, (setting, values), notebook in product(plan.seeds, plan.settings(), plan.notebooks):
+        defaults, source = shapes[notebook]
+        stage = "" if by_variant and len(shapes) == 1 else plan.stage or notebook
+        name = "/".join(filter(None, [setting, stage]))
+        asked = plan.parameters | values
+        identity = {"parameters": defaults | asked | {"seed": seed, "out": ""}, "source": source}
+        seeds = {*plan.seeds, *seeds_in(folder / ("" if by_variant else "metrics") / name)}
+        task = Task(notebook, seed, asked, name, minutes)
+        jobs.append(Job(task, folder, identity, by_variant, plan.copies and seed == min(seeds), plan.attempts))
     return jobs
 
 
@@ -128,3 +127,26 @@ def seeds_in(folder: Path) -> set[int]:
     """The seeds that a folder has metrics of."""
     found = (re.fullmatch(r"seed-(\d+)", path.stem, re.ASCII) for path in folder.glob("seed-*.json"))
     return {int(name[1]) for name in found if name}
+
+
+def digest(notebook: str, root: Path) -> str:
+    """A digest of what shapes a run: the notebook's code, all of `common` that it imports, the files that it names."""
+    code = cells_of(notebook, root)[1]
+    paths = {path.stem: path for path in sorted(root.glob("common/*.py"))}
+    public = literals(paths["__init__"].read_text(encoding="utf-8"))["MODULES"] if paths else {}
+    homes = {name: module for module, names in public.items() for name in names}
+    modules, waiting = {}, list(code)
+    while waiting:
+        for name in imported(waiting.pop(), homes) & paths.keys() - modules.keys():
+            modules[name] = paths[name].read_text(encoding="utf-8")
+            waiting.append(modules[name])
+    texts = [*code, *(modules[name] for name in sorted(modules))]
+    files = [path for path in sorted(root.glob("notebooks/*.*")) if path.name in "".join(code)]
+    return hashlib.sha256(b"\0".join([*map(str.encode, texts), *map(Path.read_bytes, files)])).hexdigest()
+
+
+def imported(code: str, homes: dict[str, str]) -> set[str]:
+    """The modules of `common` that code may import; `homes` are those of the public names."""
+    direct = re.findall(r"^\s*(?:from|import)\s+(?:common)?\.(\w+)", code, re.MULTILINE)
+    lists = re.findall(r"^\s*from\s+(?:common|\.)\s+import\s+(\([^)]*\)|.*)", code, re.MULTILINE)
+    return {*direct, *(homes.get(name, name) for names in lists for name in re.findall(r"\w+", names))}

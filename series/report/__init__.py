@@ -1,32 +1,26 @@
-"""What folders of runs say as a whole: tables, pictures, the words of notebooks and pages."""
+"""Results of a folder of runs: tables, pictures, and the texts of notebooks and pages."""
 
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
-from common.analysis import Found, count, tell_all
 from common.config import ROOT, InputError, write_whole
 from common.data import CACHE, load_digits
 from common.inference import as_mnist, read_ink
-from common.intervals import Gain, of_share, signed
 from common.plots import architecture
-from common.receptive_field import markdown_table, receptive_field_table
-from common.runs import GOAL, MNIST, OUTPUTS, Runs
-from series.report import figures, notebooks, questions, systems, tables
+from common.receptive_field import receptive_field_table
+from common.runs import MNIST, OUTPUTS, Runs
+from series.plans import Plan, read_plan
+from series.report import figures, notebooks, speed, systems, tables
 from series.report.html import write_report
-from series.report.readme import badges, clone, fill, filled, repository, site
+from series.report.pages import fill, filled, parts, repository
 
-WORDS = Path(__file__).parent / "words"
-RECORD = OUTPUTS / "benchmark.json"
 PAGES = "README.md", "docs/*.md", "outputs/README.md", "outputs/earlier/README.md"
 
 
 def publish(root: Path = ROOT) -> str:
-    """All texts again from the recorded runs: links, notebooks, pages, pictures."""
+    """Write everything anew that is made from the recorded runs; the table for the terminal."""
     notebooks.publish_links(repository(root))
     smaller(OUTPUTS / "smaller")
     published(OUTPUTS / "published")
@@ -35,26 +29,25 @@ def publish(root: Path = ROOT) -> str:
 
 
 def series(folder: Path) -> str:
-    """Bring table, pictures, notebooks and report of a folder up to its runs, with recorded ones the pages, too."""
+    """Update the notebooks, pictures, tables and report of a folder of the series; the table for the terminal."""
     results = read_results(folder)
-    recorded = folder.resolve() == OUTPUTS
     for runs in results:
-        notebooks.write_block(runs[0], folder, notebooks.NOTEBOOKS / f"{runs.name}.ipynb", recorded)
+        notebooks.write_block(runs[0], folder, notebooks.NOTEBOOKS / f"{runs.name}.ipynb")
     draw(results, folder)
-    made = parts(results)
-    if recorded:
+    part = parts(results)
+    if folder.resolve() == OUTPUTS:
         for path in (path for pattern in PAGES for path in ROOT.glob(pattern)):
-            fill(path, made)
+            fill(path, part)
     else:
-        page = [f"# Results on {results[0][0].dataset}", made("setting"), made("runs"), made("steps")]
+        page = [f"# Results on {results[0][0].dataset}", part("setting"), part("runs"), part("steps")]
         page += ["![Wrong digits by step](figures/spread.png)", "![Accuracy by epoch](figures/curves.png)"]
         write_whole(folder / "README.md", "\n\n".join(page) + "\n")
-    write_report(folder, filled((ROOT / "README.md").read_text(encoding="utf-8"), made))
+    write_report(folder, filled((ROOT / "README.md").read_text(encoding="utf-8"), part))
     return tables.terminal(results)
 
 
 def read_results(folder: Path) -> list[Runs]:
-    """The steps of a folder that have runs, with those alike: the same data, as many epochs and images."""
+    """The runs of each step in a folder; only those on the data, and of the length, of the largest run."""
     places = [folder / "metrics" / stage for stage in notebooks.SERIES]
     largest = max((run for place in places for run in Runs.read(place)), key=lambda run: run.size, default=None)
     if largest is None:
@@ -63,7 +56,7 @@ def read_results(folder: Path) -> list[Runs]:
 
 
 def draw(results: list[Runs], folder: Path) -> None:
-    """The pictures over all steps."""
+    """Write the pictures that compare the steps; for the recorded runs also those of the network and of the speed."""
     last = results[-1]
     pictures = {"spread": figures.spread(results), "curves": figures.curves(results)}
     if last[0].dataset == MNIST and len(last) > 1 and (os.environ.get("MNIST_DIR") or (CACHE / "MNIST").exists()):
@@ -71,62 +64,21 @@ def draw(results: list[Runs], folder: Path) -> None:
     if folder.resolve() == OUTPUTS:
         rows = receptive_field_table(notebooks.network(last.name))
         pictures["architecture"] = architecture(rows, as_mnist(read_ink(notebooks.NOTEBOOKS / "drawn.png")))
-        if RECORD.exists():
-            pictures["benchmark"] = figures.benchmark(json.loads(RECORD.read_text(encoding="utf-8")))
+        if bench := speed.read_records(folder).get("bench"):
+            pictures["benchmark"] = figures.benchmark(bench)
     for name, picture in pictures.items():
         write_whole(folder / "figures" / f"{name}.png", picture.png())
 
 
-def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str]:
-    """What pages are filled with, by the name of the mark: a table, or the words of a file."""
-    address = repository(ROOT)
-    tabled = {
-        "results": lambda: tables.overview(results, address),
-        "runs": lambda: tables.evidence(results),
-        "steps": lambda: tables.steps(results),
-        "field": lambda: markdown_table(receptive_field_table(notebooks.network(results[-1].name))),
-        "badges": lambda: badges(address),
-        "clone": lambda: clone(address),
-        "report": lambda: site(address),
-        **more,
-    }
-    names = {
-        "s": {int(runs.name[:2]): runs for runs in results},
-        "last": results[-1],
-        "runs": Found(lambda path: Runs.read(OUTPUTS / path)),  # of any folder below outputs/
-        "gain": partial(Gain.of, comparisons=max(1, len(results) - 1)),
-        "minutes": sum(mean(run.seconds or 0 for run in runs) for runs in results) / 60 / 2,
-        "bench": Found(lambda name: json.loads(RECORD.read_text(encoding="utf-8"))[name]),
-        "facts": systems.read_facts(),
-        **{"share": of_share, "looks": looks, "always": tables.always_wrong, "wrong": tables.wrong},
-        **{"count": count, "signed": signed, "plus_minus": tables.plus_minus, "at_goal": systems.at_goal, "GOAL": GOAL},
-    }
-    return lambda name: tabled[name]() if name in tabled else words(name, names)
-
-
-def words(name: str, names: dict[str, Any]) -> str:
-    """A text from `words/`, its figures filled in and its checks held against the runs."""
-    return tell_all((WORDS / f"{name}.md").read_text(encoding="utf-8").strip(), names)
-
-
-def looks() -> str:
-    """How often MNIST's test set was met before the protocol, whose seeds begin at 100: each training once."""
-    places = [OUTPUTS / name for name in ("metrics", "smaller/metrics", "published", "earlier")]
-    runs = [run for place in places for run in Runs.read(place) if run.dataset == MNIST and run.seed < 100]
-    found = {tuple(row["test_loss"] for row in run.history) for run in runs}
-    return f"{len(found)} trainings met it, in {sum(map(len, found)):,} evaluations"
-
-
 def smaller(folder: Path) -> str:
-    """Bring the notebooks of the smaller network up to its runs."""
-    runs = Runs.read(folder / "metrics")
-    source, recorded = notebooks.NOTEBOOKS / "appendix_smaller.ipynb", folder.resolve() == OUTPUTS / "smaller"
-    notebooks.write_block(runs[0], folder, source, recorded)
+    """Update the notebooks of the smaller network; the table for the terminal."""
+    runs = Runs.read(folder / "metrics" / "smaller_network")
+    notebooks.write_block(runs[0], folder, notebooks.NOTEBOOKS / "appendix_smaller.ipynb")
     return tables.terminal([runs])
 
 
 def published(folder: Path) -> str:
-    """The table of the published systems; the recorded page, and its picture, are brought up to their runs."""
+    """The table of the published systems for the terminal; for the recorded runs, update their page and its picture."""
     facts, found = systems.read_facts(), systems.read_runs(folder)
     if folder.resolve() == OUTPUTS / "published":
         results = read_results(OUTPUTS)
@@ -134,25 +86,31 @@ def published(folder: Path) -> str:
         small = Runs.read(OUTPUTS / "smaller" / "metrics")
         ours = {"step 6": usual, "step 6 ‡": results[-1], "smaller network ‡": small}
         write_whole(folder / "parameters.png", figures.landscape(systems.points(facts, found, ours)).png())
-        made = {
-            "verdicts": partial(systems.verdicts, facts, found, ours),
-            "train": partial(systems.train, facts, found),
-        }
-        fill(folder / "README.md", parts(results, **made))
-    return systems.verdicts(facts, found, {})
+        made = {"verdicts": partial(systems.verdicts, facts, found, ours)}
+        fill(folder / "README.md", parts(results, **made, train=partial(systems.train, facts, found)))
+    return tables.terminal([runs for runs in found.values() if runs])
+
+
+def benchmark(path: Path) -> str:
+    """The table of a benchmark, beside which a picture is drawn; a recorded one is brought into the pages."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if path.resolve() in [OUTPUTS / place for place in speed.RECORDS.values()]:
+        publish()
+    elif "contenders" in record:
+        write_whole(path.parent / "figures" / "benchmark.png", figures.benchmark(speed.Bench(record)).png())
+    found = speed.table(speed.Bench(record)) if "contenders" in record else json.dumps(record, indent=1)
+    return f"{found}\n\nWritten to {path}"
 
 
 def choices() -> str:
-    """Bring the page of the choices up to their runs."""
-    from series.plans import read_plan
-
+    """Update the page of the choices; how many runs it rests on, and how far they spread."""
     plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/**/*.toml"))]
-    made = questions.page(plans, OUTPUTS)
-    fill(OUTPUTS / "choices" / "README.md", made.__getitem__)
-    return made["spread"]
+    part = tables.choices(plans, OUTPUTS)
+    fill(OUTPUTS / "choices" / "README.md", part.__getitem__)
+    return part["spread"]
 
 
-def sweep(plan: Any, folder: Path) -> str:
+def sweep(plan: Plan, folder: Path) -> str:
     """Write the table and the picture of a sweep; the table for the terminal."""
     found = tables.settings(plan, folder)
     table, there = tables.sweep(found, len(plan.seeds)), [each for each in found if each.runs]

@@ -1,4 +1,4 @@
-"""The report for a browser, in `html/`: an index that tells of the series a step at a time, and a page a notebook."""
+"""The report for a browser, in `html/`: an index with a section a step, and a page a notebook."""
 
 import json
 import os
@@ -40,34 +40,33 @@ def write_report(folder: Path, readme: str = "", root: Path = ROOT) -> Path | No
 
     `readme` is the README with the folder's figures; that of `root`, if left out. Files of an older report are removed.
     """
-    steps = [path.stem for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))]
-    if not steps or not all((folder / f"{step}.ipynb").exists() for step in steps):
+    report, html = Report(folder.absolute(), root), folder / "html"
+    if not report.steps or not all(step.exists() for step in report.steps):
         return None
-    files = Report(folder.absolute(), root, steps).make(readme or (root / "README.md").read_text(encoding="utf-8"))
+    files = report.make(readme or (root / "README.md").read_text(encoding="utf-8"))
     for name, content in files.items():
-        write_whole(folder / "html" / name, content)
-    for path in [*folder.glob("html/*.*"), *folder.glob("html/figures/*")]:
-        if path.relative_to(folder / "html").as_posix() not in files:
-            path.unlink()
-    return folder / "html" / "index.html"
+        write_whole(html / name, content)
+    for path in {*html.glob("*.*"), *html.glob("figures/*")} - {html / name for name in files}:
+        path.unlink()
+    return html / "index.html"
 
 
 class Report:
-    """The files of the report of a folder, and what it takes to make them."""
+    """The report of a folder: `files` by name, made of the notebooks that are executed there."""
 
-    def __init__(self, folder: Path, root: Path, steps: list[str]) -> None:
-        self.folder, self.root, self.steps = folder, root, steps
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder, self.root = folder, root
         self.files: dict[str, str | bytes] = {}
-        paths = [*(folder / f"{step}.ipynb" for step in steps), *sorted(folder.glob("smaller/*.ipynb"))]
-        self.notebooks = {path: read(path) for path in paths}
-        self.pages = {"index.html": "Overview"}
-        self.pages |= {f"{path.stem}.html": heading(notebook) for path, notebook in self.notebooks.items()}
+        self.steps = [folder / path.name for path in sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))]
         self.templates = Environment(loader=FileSystemLoader(TEMPLATES))
         self.templates.filters["markdown"] = markdown2html
 
     def make(self, readme: str) -> dict[str, str | bytes]:
         """All files by name."""
-        weights = sorted(self.folder.glob(f"weights/{self.steps[-1]}/seed-*.json"))
+        self.notebooks = {path: read(path) for path in [*self.steps, *sorted(self.folder.glob("smaller/*.ipynb"))]}
+        self.pages = {"index.html": "Overview"}
+        self.pages |= {f"{path.stem}.html": heading(notebook) for path, notebook in self.notebooks.items()}
+        weights = sorted(self.folder.glob(f"weights/{self.steps[-1].stem}/seed-*.json"))
         if weights:
             network = {"mean": MEAN, "std": STD, "layers": load_layers(weights[0])}
             self.files["weights.js"] = f"const NETWORK = {json.dumps(network)};\n"
@@ -97,12 +96,11 @@ class Report:
 
     def told_steps(self) -> Iterator[dict[str, object]]:
         """Of each step its page, its network, what it changes, and the recorded block without its exercises."""
-        notebooks = [self.notebooks[self.folder / f"{step}.ipynb"] for step in self.steps]
+        notebooks = [self.notebooks[step] for step in self.steps]
         for step, before, after in zip(self.steps, notebooks[:1] + notebooks, notebooks, strict=False):
-            block = [cell.source for cell in after.cells if cell.cell_type == "markdown"][-1]
-            block = re.sub(r"^(?=#)", "#", block.partition("\n**Try it.**")[0], flags=re.M)
+            block = re.sub(r"^(?=#)", "#", after.cells[-1].source.partition("\n**Try it.**")[0], flags=re.M)
             code = {"net": source(after, "net"), "changes": changes(before, after)}
-            yield {"page": f"{step}.html", "block": block, **code}
+            yield {"page": f"{step.stem}.html", "block": block, **code}
 
     def add_page(self, stem: str, source: Path, parts: dict[str, object], pictures: dict[str, bytes]) -> None:
         """Add a page: links lead on from there, pictures are files, tables and code can be scrolled by keyboard."""
@@ -127,7 +125,7 @@ class Report:
         self.files[f"{stem}.html"] = str(soup)
 
     def place(self, image: Tag, source: Path, pictures: dict[str, bytes]) -> None:
-        """Put a picture into a file, which those alike share, and lead to it; say its text where there is none."""
+        """Put a picture into a file, which those alike share, and link to it; without a file its text is shown."""
         path = self.local(image["src"], source)
         content = pictures.get(image["src"]) or (path.read_bytes() if path.is_file() else b"")
         if not content:  # pages ask the network for nothing
@@ -139,16 +137,15 @@ class Report:
         image.wrap(Tag(name="a", attrs={"class": "figure", "href": name}))
 
     def address(self, link: str, source: Path) -> str:
-        """How pages lead to what a file links to, or to the file itself; notebooks and README are pages, too."""
+        """The address for a link of a file, or for the file itself: a page of the report where it has one."""
         link, mark, anchor = link.partition("#")
         path = self.local(link, source) if link else source
-        page = f"{path.stem}.html" if path.suffix in (".ipynb", ".html") else ""
-        page = "index.html" if path == self.root / "README.md" else page
-        way = page if link and page in self.pages else quote(os.path.relpath(path, self.folder / "html"))
-        return way + mark + anchor
+        page = "index.html" if path == self.root / "README.md" else f"{path.stem}.html"
+        known = link and page in self.pages and (path.suffix in (".ipynb", ".html") or path.name == "README.md")
+        return (page if known else quote(os.path.relpath(path, self.folder / "html"))) + mark + anchor
 
     def local(self, link: str, source: Path) -> Path:
-        """The file that a link leads to; the folder's own for one of the recorded results."""
+        """The file that a link leads to; the folder's own in place of a recorded one."""
         outputs, bases = self.root / "outputs", (source.parent, self.folder, self.root / "notebooks")
         paths = [Path(os.path.normpath(base / unquote(link))) for base in bases]
         paths = [self.folder / path.relative_to(outputs) for path in paths if path.is_relative_to(outputs)] + paths

@@ -1,4 +1,4 @@
-"""What is written into notebooks: the block of their runs, the words of their sources, links and the address."""
+"""Notebooks: read and written, with the block of their runs, the words of their sources, and links."""
 
 import ast
 import inspect
@@ -15,12 +15,12 @@ from torch import nn
 import common
 from common.analysis import block
 from common.config import ROOT, InputError, literals, write_whole
-from common.runs import Run
-from series.report.readme import BY_HAND
+from common.runs import OUTPUTS, Run
 
 NOTEBOOKS = ROOT / "notebooks"
 SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 COLAB = "https://colab.research.google.com/github"
+BY_HAND = "In Colab: *File → Open notebook → GitHub*, then the address of this repository"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 READ = "common", "notebooks/analysis", "notebooks/*.png", "notebooks/*.toml", "outputs/**.json"  # by notebooks
 NOISE = {"papermill", "execution", "widgets"}
@@ -41,58 +41,57 @@ def write(path: Path, notebook: NotebookNode) -> None:
 
 
 def title(stage: str) -> str:
-    """What a step is called."""
+    """The number and the name of a step."""
     return heading(read(NOTEBOOKS / f"{stage}.ipynb"))
 
 
 def heading(notebook: NotebookNode) -> str:
     """The number and the name in the first heading of a notebook."""
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    return re.search(r"^# (?:Step )?([^:\n]+)", "\n".join(texts), re.M)[1]
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.search(r"^# (?:Step )?([^:\n]+)", text, re.M)[1]
 
 
 def network(stage: str) -> nn.Module:
-    """The network of a notebook: its class Net, with the parameters that the notebook has."""
-    cells = [cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells if cell.cell_type == "code"]
-    body = ast.parse(next(cell for cell in cells if "class Net" in cell)).body
-    code = next(node for node in body if getattr(node, "name", "") == "Net")
+    """The network of a notebook: its class Net, made with the notebook's parameters."""
+    cells = {cell.id: cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells}
+    code = next(node for node in ast.parse(cells["net"]).body if getattr(node, "name", "") == "Net")
     names = {"nn": nn, "conv_block": common.conv_block, "GlobalAveragePool": common.GlobalAveragePool}
     exec(compile(ast.Module([code], []), stage, "exec"), names)
-    defaults = {name: value for cell in cells for name, value in literals(cell).items()}
-    return names["Net"](*(defaults[name] for name in inspect.signature(names["Net"]).parameters))
+    parameters = literals(cells["parameters"])
+    return names["Net"](*(parameters[name] for name in inspect.signature(names["Net"]).parameters))
 
 
-def write_block(run: Run, folder: Path, source: Path, recorded: bool) -> None:
+def write_block(run: Run, folder: Path, source: Path) -> None:
     """Write the block of a run into the executed copy in its folder; of a recorded run, into the source as well."""
     notebook, copy = read(source), folder / f"{run.stage}.ipynb"
     notebook.cells[-1].source = block(run, folder)
-    if recorded:
+    if folder.resolve() in (OUTPUTS, OUTPUTS / "smaller"):
         write(source, notebook)
     if copy.exists():
-        write(copy, tidied(retold(read(copy), notebook, folder)))
+        write(copy, tidied(updated(read(copy), notebook, folder)))
 
 
-def retold(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookNode:
-    """An executed copy with the words that its source has now; the block is shown once, in the last cell."""
-    known = {cell.id for cell in source.cells}
-    code = [cell for cell in copy.cells if cell.cell_type == "code"]
-    injected = [cell for cell in code if "injected-parameters" in cell.metadata.get("tags", [])]
-    ran = {cell.id: cell for cell in code if cell.id in known}
-    if len(ran) + len(injected) < len(code):  # run before its source got other cells
+def updated(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookNode:
+    """An executed copy with today's words of its source; the block is shown once, in the last cell."""
+    code = {cell.id: cell for cell in copy.cells if cell.cell_type == "code"}
+    injected = [cell for cell in code.values() if "injected-parameters" in tags(cell)]
+    if not code.keys() <= {cell.id for cell in [*source.cells, *injected]}:  # run before its source got other cells
         copy.cells[-1].source = moved(source.cells[-1].source, folder)
         return copy
     copy.cells = []
     for cell in source.cells:
         if cell.cell_type == "markdown":
             copy.cells.append(NotebookNode(cell | {"source": moved(cell.source, folder)}))
-        elif cell.id in ran:
-            copy.cells.append(ran[cell.id])
-            copy.cells += injected if "parameters" in cell.metadata.get("tags", []) else []
-        if cell.id == "setup" and cell.id in ran:
-            ran[cell.id].source = cell.source
-        if "conclude(config" in cell.source and cell.id in ran:
-            ran[cell.id].outputs = []
+        elif ran := code.get(cell.id):
+            copy.cells += [ran, *injected] if "parameters" in tags(cell) else [ran]
+            ran.source = cell.source if cell.id == "setup" else ran.source
+            ran.outputs = [] if "conclude(config" in cell.source else ran.outputs
     return copy
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return cell.metadata.get("tags", [])
 
 
 def tidied(notebook: NotebookNode) -> NotebookNode:
@@ -105,12 +104,12 @@ def tidied(notebook: NotebookNode) -> NotebookNode:
 
 
 def moved(text: str, folder: Path) -> str:
-    """Words of a source with relative links as they have to be in another folder."""
+    """Words of a source with their relative links adapted to another folder."""
 
     def point(match: re.Match) -> str:
-        beside = (folder, ROOT / "outputs", NOTEBOOKS)  # where other notebooks lie: executed, if they are
+        beside = [] if match[1].startswith("../") else [folder, OUTPUTS]  # executed notebooks, if there are any
         home = next((place for place in beside if (place / match[1].partition("#")[0]).exists()), NOTEBOOKS)
-        return f"]({os.path.relpath((NOTEBOOKS if match[1].startswith('../') else home) / match[1], folder)})"
+        return f"]({os.path.relpath(home / match[1], folder)})"
 
     return re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", point, text)
 
@@ -140,18 +139,20 @@ def pin(root: Path) -> str:
 
 
 def addressed(text: str, address: str) -> str:
-    """A text whose links to what is no notebook are absolute where the address is known: Colab lacks the files."""
+    """A text whose links to pages and code are absolute if the address is known, since Colab lacks the files."""
     text = re.sub(r"\]\(https://github\.com/[\w.-]+/[\w.-]+/blob/main/([^)\s]+)\)", r"](../\1)", text)
     absolute = rf"](https://github.com/{address}/blob/main/\1)"
     return re.sub(r"\]\(\.\./(?![^)]*\.ipynb)([^)\s]+)\)", absolute, text) if address else text
 
 
 def navigation(stage: str, address: str) -> str:
-    """Where to go from a notebook, its source or an executed copy."""
-    place = SERIES.index(stage) if stage in SERIES else len(SERIES)
-    links = [f"[← {title(name)}]({name}.ipynb)" for name in SERIES[max(0, place - 1) : place] if stage in SERIES]
-    links += [f"[{title(name)} →]({name}.ipynb)" for name in SERIES[place + 1 : place + 2]]
-    links += [f"[Executed](../outputs/{stage}.ipynb)"] if stage in SERIES else []
+    """The links from a notebook to its neighbours, its executed copy, the pages, and Colab."""
+    links = []
+    if stage in SERIES:
+        place = SERIES.index(stage)
+        links += [f"[← {title(name)}]({name}.ipynb)" for name in SERIES[:place][-1:]]
+        links += [f"[{title(name)} →]({name}.ipynb)" for name in SERIES[place + 1 : place + 2]]
+        links += [f"[Executed](../outputs/{stage}.ipynb)"]
+    links += [addressed("[Overview](../README.md) · [Glossary](../docs/glossary.md)", address)]
     colab = f"[![Open in Colab]({BADGE})]({COLAB}/{address}/blob/main/notebooks/{stage}.ipynb)"
-    pages = addressed("[Overview](../README.md) · [Glossary](../docs/glossary.md)", address)
-    return " · ".join([*links, pages, colab if address else BY_HAND])
+    return " · ".join([*links, colab if address else BY_HAND])

@@ -24,10 +24,10 @@ def read_facts() -> dict[str, Any]:
 
 
 def read_runs(folder: Path) -> dict[str, Runs]:
-    """The runs of each system, of those on MNIST, if there are any."""
+    """The runs of each system; if any are on MNIST, only those."""
     found = {name: Runs.read(folder / name) for name, fact in read_facts().items() if "recipe" in fact}
-    real = any(run.dataset == MNIST for runs in found.values() for run in runs)
-    return {name: Runs((run for run in runs if not real or run.dataset == MNIST), name) for name, runs in found.items()}
+    real = {name: Runs((run for run in runs if run.dataset == MNIST), name) for name, runs in found.items()}
+    return real if any(real.values()) else found
 
 
 def verdicts(facts: dict[str, Any], found: dict[str, Runs], ours: dict[str, Runs]) -> str:
@@ -40,8 +40,8 @@ def verdicts(facts: dict[str, Any], found: dict[str, Runs], ours: dict[str, Runs
         size, best = [fact["stated"], f"{fact['parameters']:,}"], [fact.get("best", "–"), told(runs, "best")]
         rows.append([label, *size, *best, stated, told(runs, "end"), reproduced(fact, runs)])
     for name, runs in ours.items():
-        held = f"{runs.holding} of {len(runs)} hold {GOAL}%"
-        rows.append([name, "–", f"{runs.parameters:,.0f}", "–", told(runs, "best"), "–", told(runs, "end"), held])
+        size = f"{runs.parameters:,.0f}"
+        rows.append([name, "–", size, "–", told(runs, "best"), "–", told(runs, "end"), holding(runs)])
     head = ["", "parameters, published", "here", "best, published", "here", "last five, published", "here"]
     return markdown_table([*head, "reproduced"], rows)
 
@@ -51,26 +51,31 @@ def told(runs: Runs, figure: str) -> str:
     return plus_minus([getattr(run, figure) for run in runs]) if runs else MISSING
 
 
+def holding(runs: Runs) -> str:
+    """How many runs hold the goal."""
+    return f"{runs.holding} of {len(runs)} hold {GOAL}%"
+
+
 def reproduced(fact: dict[str, Any], runs: Runs) -> str:
-    """Whether the published figure could be that of one more run of ours."""
+    """Whether one more run of ours could have the published figure."""
     if not runs:
         return MISSING
     if runs[0].dataset != MNIST:
         return f"not applicable ({runs[0].dataset})"
     if fact.get("holding"):
-        return f"{runs.holding} of {len(runs)} hold {GOAL}%"
+        return holding(runs)
     if "best" not in fact:
         return "no figure published"
     if len(runs) < ENOUGH:
         return f"takes {ENOUGH} runs, {len(runs)} so far"
     figure, stated = ("end", mean(fact["last_five"])) if "last_five" in fact else ("best", fact["best"])
-    low, high = reach([getattr(run, figure) for run in runs])
+    low, high = prediction([getattr(run, figure) for run in runs])
     words = "yes" if low <= stated <= high else f"no, published {'higher' if stated > high else 'lower'}"
     return f"{words} ({low:.2f} to {high:.2f})"
 
 
-def reach(figures: list[float]) -> tuple[float, float]:
-    """Where one more run would lie with 95%, as far as these tell."""
+def prediction(figures: list[float]) -> tuple[float, float]:
+    """The 95% prediction interval of one more run."""
     margin = student_t(0.95, len(figures) - 1) * stdev(figures) * (1 + 1 / len(figures)) ** 0.5
     return mean(figures) - margin, mean(figures) + margin
 
@@ -83,16 +88,16 @@ def at_goal(runs: Runs) -> list[int]:
 def train(facts: dict[str, Any], found: dict[str, Runs]) -> str:
     """Train accuracy as it was published, and both kinds of it here."""
     rows = []
-    for name, runs in found.items():
-        if "train" in facts[name]:
-            here = [f"{getattr(runs, kind):.2f}" if runs else MISSING for kind in ("running", "clean", "last")]
-            rows.append([name, f"{facts[name]['train']:.2f}", f"{facts[name]['best']:.2f}", *here])
+    for name in (name for name in found if "train" in facts[name]):
+        runs, stated = found[name], [facts[name]["train"], facts[name]["best"]]
+        here = [f"{getattr(runs, kind):.2f}" if runs else MISSING for kind in ("running", "clean", "last")]
+        rows.append([name, *(f"{figure:.2f}" for figure in stated), *here])
     head = ["", "best train, published", "best test, published", "running train, here", "clean train, here"]
     return markdown_table([*head, "test, here"], rows)
 
 
 def points(facts: dict[str, Any], found: dict[str, Runs], ours: dict[str, Runs]) -> list[Point]:
-    """Everything that has parameters and an accuracy, for the picture."""
+    """All networks with parameters and an accuracy, for the picture."""
     points = [Point(round(runs.parameters), name, "this series", runs.ends) for name, runs in ours.items()]
     for name, runs in found.items():
         size, five = facts[name]["parameters"], facts[name].get("last_five")

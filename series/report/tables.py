@@ -1,13 +1,15 @@
-"""Tables over steps, and over the settings of a sweep: runs in, markdown out."""
+"""Tables in markdown: of the steps, of the settings of a sweep, and of the answers to the questions of the choices."""
 
 import math
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from common.intervals import Gain, markdown_table, of_mean, signed
+from common.intervals import Gain, markdown_table, of_mean, pooled_deviation, signed, student_t
 from common.runs import GOAL, MNIST, MissingRuns, Runs
+from series.plans import Plan, plain
 from series.report.notebooks import COLAB, title
 
 # What a step changes, in code; a test looks for it in the notebooks.
@@ -19,13 +21,7 @@ CHANGES = {
     "05_augmentation": "`Batches(…, Augment(…))`",
     "06_lr_scheduler": "`LambdaLR(optimizer, …)`",
 }
-
-
-class Setting(NamedTuple):
-    """A setting of a sweep: the values that set it apart, and its runs."""
-
-    values: dict[str, Any]
-    runs: Runs
+LEARNT, FINE = 90, 99  # %: below the one a run learnt nothing; above the other all recipes spread alike
 
 
 def plus_minus(figures: list[float]) -> str:
@@ -33,21 +29,28 @@ def plus_minus(figures: list[float]) -> str:
     return f"{mean(figures):.3f}" + (f" ± {stdev(figures):.3f}" if len(figures) > 1 else "")
 
 
+def mistakes(accuracy: float) -> float:
+    """How many of 10,000 digits are wrong at an accuracy in %."""
+    return 100 * (100 - accuracy)
+
+
 def wrong(runs: Runs) -> float:
     """How many of 10,000 digits are wrong, in the mean of the last five epochs."""
-    return 100 * (100 - runs.end)
+    return mistakes(runs.end)
+
+
+def held(runs: Runs) -> str:
+    """How many runs hold the goal, which is one of MNIST alone."""
+    return f"{runs.holding} of {len(runs)}" if runs[0].dataset == MNIST else "not applicable"
 
 
 def gains(results: list[Runs]) -> list[Gain | None]:
-    """What each step has on the one before, by intervals that hold together; None where there is nothing to compare."""
-
-    def gain(before: Runs, after: Runs) -> Gain | None:
-        try:
-            return Gain.of(before, after, comparisons=len(results) - 1)
-        except MissingRuns:
-            return None
-
-    return [None, *(gain(*pair) for pair in pairwise(results))]
+    """The gain of each step over the one before, by intervals that hold together; None where two seeds are missing."""
+    found: list[Gain | None] = [None] * len(results)
+    for number, (before, after) in enumerate(pairwise(results), 1):
+        with suppress(MissingRuns):
+            found[number] = Gain.of(before, after, comparisons=len(results) - 1)
+    return found
 
 
 def overview(results: list[Runs], address: str) -> str:
@@ -60,55 +63,63 @@ def overview(results: list[Runs], address: str) -> str:
         helps = f"{gain.verdict}, {gain:.2f}" if gain else "–"
         cells = [f"{runs.end:.2f}%{reach}", f"{wrong(runs):.0f}", helps, colab]
         rows.append([f"[{title(runs.name)}](outputs/{name})", CHANGES.get(runs.name, ""), *cells])
-    accuracy = f"Test accuracy, {max(counts)} runs" if len(counts) == 1 else "Test accuracy"
-    return markdown_table(
-        ["Step", "What changes, in code", accuracy, "Wrong of 10,000", "Does it help?", "Run it"], rows
-    )
+    accuracy = "Test accuracy" + (f", {max(counts)} runs" if len(counts) == 1 else "")
+    head = ["Step", "What changes, in code", accuracy, "Wrong of 10,000", "Does it help?", "Run it"]
+    return markdown_table(head, rows)
 
 
 def evidence(results: list[Runs]) -> str:
     """A row a step: its last five epochs, and what training made of the network."""
     rows = []
     for runs in results:
-        held = f"{runs.holding} of {len(runs)}" if runs[0].dataset == MNIST else "not applicable"
-        cells = [
-            f"{runs.parameters:,.0f}",
-            len(runs),
-            plus_minus(runs.ends),
-            f"{min(run.lowest for run in runs):.2f}",
-            held,
-        ]
-        figures = [f"{runs.swing:.2f}", f"{runs.clean:.2f}", signed(runs.gap), f"{runs.loss:.4f}"]
-        rows.append([f"[{runs.name}]({runs.name}.ipynb)", *cells, *figures])
+        lowest = min(run.lowest for run in runs)
+        cells = [f"[{runs.name}]({runs.name}.ipynb)", f"{runs.parameters:,.0f}", len(runs), plus_minus(runs.ends)]
+        cells += [f"{lowest:.2f}", held(runs), f"{runs.swing:.2f}", f"{runs.clean:.2f}", signed(runs.gap)]
+        rows.append([*cells, f"{runs.loss:.4f}"])
     head = ["", "parameters", "runs", "last five epochs, %", "lowest epoch", f"hold {GOAL}%"]
     return markdown_table([*head, "swing", "train, clean", "gap", "test loss"], rows)
 
 
 def steps(results: list[Runs]) -> str:
-    """A row a step: what it has on the one before, seed by seed."""
+    """A row a step: its gain over the one before, seed by seed."""
     rows = []
     for (before, after), gain in zip(pairwise(results), gains(results)[1:], strict=True):
-        interval = (
-            [f"{signed(gain.low, 3)} to {signed(gain.high, 3)}", gain.pairs, gain.verdict] if gain else ["", 0, "–"]
-        )
-        rows.append([f"{before.name} → {after.name}", signed(after.end - before.end, 3), *interval])
+        interval = f"{signed(gain.low, 3)} to {signed(gain.high, 3)}" if gain else ""
+        paired = [gain.pairs, gain.verdict] if gain else [0, "–"]
+        rows.append([f"{before.name} → {after.name}", signed(after.end - before.end, 3), interval, *paired])
     return markdown_table(["", "difference, points", "95% interval", "pairs", "verdict"], rows)
 
 
+def terminal(results: list[Runs]) -> str:
+    """The results for somebody at a terminal."""
+    lines = [f"{'':18} parameters   runs  last five epochs, % of {results[0][0].dataset}"]
+    for runs in results:
+        figures = f"{runs.parameters:10,.0f}  {len(runs):5}  {plus_minus(runs.ends)}"
+        lines.append(f"{runs.name:18} {figures}  (hold {GOAL}%: {held(runs)})")
+    return "\n".join(lines)
+
+
 def always_wrong(runs: Runs) -> dict[int, list[int]]:
-    """The test digits that every run gets wrong, each with what it is taken for, run by run."""
+    """The test digits that every run gets wrong, by place, with what each run takes them for."""
     if not runs or any(run.taken_for is None for run in runs):
         raise MissingRuns("it is not recorded what wrong digits are taken for")
     taken = [dict(zip(run.wrong, run.taken_for, strict=True)) for run in runs]
     return {place: [guesses[place] for guesses in taken] for place in sorted(set.intersection(*map(set, taken)))}
 
 
-def settings(plan: Any, folder: Path) -> list[Setting]:
+class Setting(NamedTuple):
+    """A setting of a sweep: the values that set it apart, and its runs."""
+
+    values: dict[str, Any]
+    runs: Runs
+
+
+def settings(plan: Plan, folder: Path) -> list[Setting]:
     """The settings of a plan with their runs, in the order of its grid."""
     found = []
     for name, values in plan.settings():
         variant = {"variant": name.partition("/")[0]} if plan.variants else {}
-        swept = variant | {name: value for name, value in values.items() if name in plan.grid}
+        swept = variant | {key: value for key, value in values.items() if key in plan.grid}
         for stage in [plan.stage] if plan.stage else plan.notebooks:
             places = [folder / name / stage, folder / name] if plan.variants else [folder / "metrics" / name / stage]
             runs = next((runs for place in places if (runs := Runs.read(place))), Runs())
@@ -127,10 +138,49 @@ def sweep(found: list[Setting], asked: int) -> str:
     return markdown_table([*found[0].values, "accuracy, %", "95% interval", "seeds"], rows)
 
 
-def terminal(results: list[Runs]) -> str:
-    """The results for somebody at a terminal."""
-    lines = [f"{'':18} parameters   runs  last five epochs, % of {results[0][0].dataset}"]
-    for runs in results:
-        held = f"{GOAL}% held by {runs.holding} of {len(runs)}" if runs[0].dataset == MNIST else "no goal applies"
-        lines.append(f"{runs.name:18} {runs.parameters:10,.0f}  {len(runs):5}  {plus_minus(runs.ends)}  ({held})")
-    return "\n".join(lines)
+class Spread:
+    """The deviation between runs of one recipe, pooled over all recipes tried: the fine ones, and the others."""
+
+    def __init__(self, folder: Path) -> None:
+        recipes = [Runs.read(path) for path in {path.parent for path in folder.rglob("seed-*.json")}]
+        self.count, learnt = sum(map(len, recipes)), [runs.ends for runs in recipes if min(runs.ends) > LEARNT]
+        self.fine = pooled_deviation([ends for ends in learnt if mean(ends) > FINE])
+        self.other = pooled_deviation([ends for ends in learnt if mean(ends) <= FINE])
+
+    def margin(self, *several: Runs) -> float:
+        """The half-width of the 95% interval of a mean, or of the difference of two."""
+        deviation, freedom = self.fine if min(runs.end for runs in several) > FINE else self.other
+        scale = math.sqrt(sum(1 / len(runs) for runs in several))
+        return student_t(0.95, freedom) * deviation * scale if freedom else math.inf
+
+    def compare(self, taken: Runs, runs: Runs) -> str:
+        """The difference of an answer from the one taken, with its interval and verdict."""
+        gain, margin = runs.end - taken.end, self.margin(taken, runs)
+        return f"{signed(gain, 3)} ± {margin:.3f}: {Gain(gain, gain - margin, gain + margin, 0).verdict}"
+
+
+def question(plan: Plan, outputs: Path, spread: Spread) -> str:
+    """A row an answer: its mean with the interval, and its difference from the answer that the series took."""
+    own = {name: f"{plan.place}/{plain(name)}" for name in plan.variants}
+    shared = {name: folder for name, folder in plan.variants.items() if isinstance(folder, str)}
+    found = {name: Runs.read(outputs / folder) for name, folder in (own | shared).items()}
+    rows, taken = [], found.get(plan.taken)
+    for name, runs in found.items():
+        size, accuracy, difference = f"{runs.parameters:,.0f}" if runs else "", "not run", ""
+        if runs and min(runs.ends) < LEARNT:
+            accuracy, difference = ", ".join(f"{end:.2f}" for end in runs.ends), "a run learnt nothing"
+        elif runs:
+            accuracy = f"{runs.end:.3f} ± {spread.margin(runs):.3f}"
+            difference = spread.compare(taken, runs) if taken and runs is not taken else ""
+        label = name.replace("_", " ")
+        rows.append([f"**{label}**" if name == plan.taken else label, size, len(runs), accuracy, difference])
+    return markdown_table(["", "parameters", "runs", "last five, %", "against the bold answer, points"], rows)
+
+
+def choices(plans: list[Plan], outputs: Path) -> dict[str, str]:
+    """The content of the page of the choices, by mark."""
+    spread = Spread(outputs / "choices")
+    sections = [[f"## {plan.title}", plan.note, question(plan, outputs, spread)] for plan in plans]
+    words = f"{len(plans)} questions, {spread.count} runs. Runs of one recipe deviate from their mean by"
+    words += f" {spread.fine[0]:.3f} points ({spread.fine[1]} degrees of freedom; {spread.other[0]:.2f} below {FINE}%)."
+    return {"spread": words, "questions": "\n\n".join(part for section in sections for part in section if part)}

@@ -10,27 +10,18 @@ from runs_for_tests import make
 from common.intervals import Gain, markdown_table, of_mean, of_share, pooled_deviation, signed, student_t
 from common.runs import MissingRuns, Runs
 
-
-@pytest.mark.parametrize(
-    ("confidence", "freedom", "t"),
-    [
-        (0.95, 1, 12.7062),
-        (0.95, 9, 2.2622),
-        (0.99, 9, 3.2498),
-        (0.95, 59, 2.0010),
-        (0.95, 115, 1.9808),
-        (0.90, 3, 2.3534),
-    ],
-)
-def test_students_t_is_that_of_the_tables(confidence: float, freedom: int, t: float) -> None:
-    assert student_t(confidence, freedom) == pytest.approx(t, abs=1e-4)
+TABLE = {(0.95, 1): 12.7062, (0.95, 9): 2.2622, (0.99, 9): 3.2498, (0.95, 115): 1.9808, (0.90, 3): 2.3534}
+SHARES = {(10, 10): (0.6915, 1.0), (57, 60): (0.8608, 0.9896), (0, 5): (0.0, 0.5218)}
 
 
-@pytest.mark.parametrize(
-    ("count", "total", "low", "high"), [(10, 10, 0.6915, 1.0), (57, 60, 0.8608, 0.9896), (0, 5, 0.0, 0.5218)]
-)
-def test_the_interval_of_a_share_is_clopper_and_pearsons(count: int, total: int, low: float, high: float) -> None:
-    assert of_share(count, total) == pytest.approx((low, high), abs=1e-4)
+@pytest.mark.parametrize(("freedom", "t"), TABLE.items())
+def test_students_t_is_that_of_the_tables(freedom: tuple, t: float) -> None:
+    assert student_t(*freedom) == pytest.approx(t, abs=1e-4)
+
+
+@pytest.mark.parametrize(("share", "ends"), SHARES.items())
+def test_the_interval_of_a_share_is_clopper_and_pearsons(share: tuple, ends: tuple) -> None:
+    assert of_share(*share) == pytest.approx(ends, abs=1e-4)
 
 
 def test_the_interval_of_a_mean_holds_as_often_as_it_says() -> None:
@@ -62,13 +53,11 @@ def test_a_gain_is_paired_by_seed_and_fold() -> None:
         Gain.of(runs_of(99.0, 99.0, split="fold-1"), after)
 
 
-@pytest.mark.parametrize(
-    ("differences", "verdict"),
-    [((0.1, 0.11, 0.12), "helps"), ((-0.1, -0.11, -0.12), "hurts"), ((-0.1, 0.0, 0.11), "too close to call")],
-)
-def test_a_verdict_is_what_the_interval_shows(differences: tuple, verdict: str) -> None:
-    gain = Gain.of(runs_of(99.0, 99.0, 99.0), runs_of(*(99 + points for points in differences)))
-    assert gain.verdict == verdict
+def test_a_verdict_is_what_the_interval_shows() -> None:
+    before, found = runs_of(99.0, 99.0, 99.0), []
+    for gains in (0.1, 0.11, 0.12), (-0.1, -0.11, -0.12), (-0.1, 0.0, 0.11):
+        found.append(Gain.of(before, runs_of(*(99 + gain for gain in gains))).verdict)
+    assert found == ["helps", "hurts", "too close to call"]
 
 
 def test_figures_are_written_for_readers() -> None:

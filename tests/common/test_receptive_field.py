@@ -106,15 +106,8 @@ REFUSED = [
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(("net", "message"), REFUSED)
 def test_what_it_cannot_show_is_refused_by_name_in_one_line(net, message):
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
         receptive_field_table(nn.Sequential(nn.ReLU(), net))
-    assert "\n" not in str(error.value)
-
-
-def test_a_picture_that_is_not_square_is_refused():
-    for input_size in ((1, 28, 32), (28, 28)):
-        with pytest.raises(InputError, match="square picture"):
-            receptive_field_table(nn.Conv2d(1, 1, 3), input_size)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"][: 1 + torch.cuda.is_available()])

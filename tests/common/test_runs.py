@@ -20,22 +20,13 @@ def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
 def test_figures_are_of_the_last_five_epochs() -> None:
     run = make(10.0, 99.1, 99.2, 99.3, 99.4, 99.5)
     assert run.last_five == [99.1, 99.2, 99.3, 99.4, 99.5]
-    assert run.end == pytest.approx(99.3)
-    assert run.lowest == 99.1 and run.best == 99.5 and run.first == 10.0
-    assert run.swing == pytest.approx(0.4) and run.gap == pytest.approx(99.9 - 99.5)
+    found = run.end, run.lowest, run.best, run.first, run.swing, run.gap
+    assert found == pytest.approx((99.3, 99.1, 99.5, 10.0, 0.4, 99.9 - 99.5))
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "holds"),
-    [
-        ((99.4,) * 5, True),
-        ((90.0, *(99.4,) * 5), True),
-        ((99.6, 99.6, 99.39, 99.6, 99.6), False),
-        ((99.9,) * 4, False),  # too short to show anything
-    ],
-)
-def test_the_goal_is_held_in_all_of_the_last_five_epochs_or_not_at_all(accuracies: tuple, holds: bool) -> None:
-    assert make(*accuracies).holds() is holds
+def test_the_goal_is_held_in_all_of_the_last_five_epochs_or_not_at_all() -> None:
+    assert make(*[99.4] * 5).holds() and make(90.0, *[99.4] * 5).holds()
+    assert not make(99.6, 99.6, 99.39, 99.6, 99.6).holds() and not make(*[99.9] * 4).holds()  # too short
 
 
 def test_a_figure_of_several_runs_is_their_mean() -> None:
@@ -48,48 +39,33 @@ def test_a_figure_of_several_runs_is_their_mean() -> None:
         _ = Runs(name="step").end
 
 
+EPOCH = content()["history"][0]
 BAD = {
     "stage": ["../evil", 3, ""],
-    "seed": [-1, 1.5, True, "0"],
+    "seed": [-1, 1.5, True, "0", 1],  # 1: in the file of seed 0
     "dataset": ["<script>", None],
-    "versions": [{"torch": "<b>"}, []],
+    "versions": [{"torch": "<b>"}, {"<b>": "2"}, []],
     "images": [{"train": 1}, {"train": -1, "test": 1}],
-    "history": [[], [{}], "x", None, [content()["history"][0] | {"test_accuracy": 101.0}]],
+    "history": [[], [{}], "x", None, [EPOCH] * 5],
     "wrong": [[-1], ["0"], [10_000], 5],
     "taken_for": [[10], [1, 2, 3]],
     "scales": [{"values": ["x"]}, []],
     "epochs": [4],
     "hyperparameters": ["rate"],
+    "more": [1],
 }
+BAD_EPOCH = {"test_accuracy": 101.0, "test_loss": math.nan, "epoch": 4, "train_accuracy_clean": None, "lr": "0"}
+FOUR = content()["history"][:4]
+WRONG = [content(wrong=[1], taken_for=[2]) | {name: value} for name, values in BAD.items() for value in values]
+WRONG += [content(history=[*FOUR, EPOCH | {"epoch": 5, name: value}]) for name, value in BAD_EPOCH.items()]
+WRONG += [{name: value for name, value in content().items() if name != "commit"}]
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_a_metrics_file_that_is_damaged_is_refused_in_a_line(tmp_path: Path, name: str, value: object) -> None:
-    run = content(wrong=[1], taken_for=[2]) | {name: value}
-    path = tmp_path / "seed-0.json"
-    path.write_text(json.dumps(run))
-    with pytest.raises(InputError, match="is no metrics file of this series") as refusal:
-        Run.read(path)
-    assert "\n" not in str(refusal.value) and "delete it" in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[1]",
-        "7",
-        json.dumps(content() | {"more": 1}),
-        json.dumps({name: value for name, value in content().items() if name != "commit"}),
-        json.dumps(content(seed=1)),  # in the file of seed 0
-        json.dumps(content(history=[{**content()["history"][0], "test_loss": math.nan}], epochs=1)),
-    ],
-)
-def test_what_is_no_run_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7", *map(json.dumps, WRONG)])
+def test_a_metrics_file_that_is_damaged_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "seed-0.json"
     path.write_text(text)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^[^\n]* is no metrics file of this series [^\n]*: delete it[^\n]*$"):
         Run.read(path)
 
 
@@ -115,33 +91,25 @@ def test_a_run_in_the_folder_of_another_stage_is_refused(tmp_path: Path) -> None
 )
 def test_no_run_replaces_a_larger_one(tmp_path: Path, smaller: dict, refused: bool) -> None:
     path = make().save(tmp_path)
-    before = path.read_text()
+    run = make(**smaller)
     if refused:
         with pytest.raises(InputError, match="holds a larger run"):
-            make(**smaller).save(tmp_path)
-        assert path.read_text() == before
+            run.save(tmp_path)
     else:
-        make(**smaller).save(tmp_path)
-        assert path.read_text() != before
+        run.save(tmp_path)
+    assert Run.read(path) == (make() if refused else run)
 
 
 def test_runs_are_compared_with_those_on_the_same_data_of_the_nearest_recipe(tmp_path: Path) -> None:
-    folder = tmp_path / "metrics" / "02_batchnorm"
-    for seed, other in enumerate(
-        [
-            {},
-            {"hyperparameters": {"learning_rate": 0.1, "shift_x": 1.5, "shift_y": 1.5}},
-            {"hyperparameters": {"learning_rate": 0.3}},
-            {"split": "validation"},
-            {"epochs": 6},
-            {"parameters": 5_000},
-        ]
-    ):
+    faster = {"hyperparameters": {"learning_rate": 0.3}}
+    moved, older = ({"hyperparameters": {"learning_rate": 0.5, name: 1.5}} for name in ("shift", "shift_x"))
+    made = [{}, older, faster, {"split": "validation"}, {"epochs": 6}, {"parameters": 5_000}]
+    for seed, other in enumerate(made):
         make(seed=seed, **other).save(tmp_path)
-    assert [run.seed for run in Runs.read(folder, make())] == [0]
-    assert [run.seed for run in Runs.read(folder, make(hyperparameters={"learning_rate": 0.1, "shift": 1.5}))] == [0]
-    assert [run.seed for run in Runs.read(folder, make(hyperparameters={"learning_rate": 0.3}))] == [2]
-    assert Runs.read(folder, make(dataset="rendered digits, not MNIST")) == []
+    stand_in = {"dataset": "rendered digits, not MNIST"}
+    for like, seeds in ({}, [0]), (moved, [1]), (faster, [2]), (stand_in, []):
+        found = Runs.read(tmp_path / "metrics" / "02_batchnorm", make(**like))
+        assert [run.seed for run in found] == seeds
 
 
 def test_every_recorded_metrics_file_is_sound() -> None:

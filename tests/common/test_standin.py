@@ -3,20 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from common.standin import TEST_FONTS, TRAIN_FONTS, draw_digits, draw_glyph, draw_half
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Tensor, ...]:
-    """All of it."""
-    return draw_digits()
+from common.standin import TEST_FONTS, TRAIN_FONTS, draw_glyph, draw_half
 
 
-def test_sizes_classes_and_ink_are_like_mnists_and_no_two_images_are_the_same(digits):
+def test_sizes_classes_and_ink_are_like_mnists_and_no_two_images_are_the_same(rendered):
     """MNIST's mean is 0.131, four fifths of its pixels are exactly 0, and its strokes are nearly white."""
     border = nn.functional.pad(torch.zeros(26, 26), (1, 1, 1, 1), value=1).bool()
+    _, digits = rendered
     for images, labels, count in (*digits[:2], 60_000), (*digits[2:], 10_000):
         assert (images.shape, images.dtype, labels.dtype) == ((count, 28, 28), torch.uint8, torch.int64)
         assert 0.09 < images.float().mean() / 255 < 0.15 and 0.7 < (images == 0).float().mean() < 0.88
@@ -40,7 +35,8 @@ def test_a_font_has_ten_different_digits_upright_in_the_middle_and_on_one_side_o
     assert rows[:5].sum() > rows[-5:].sum() and (font in TRAIN_FONTS) != (font in TEST_FONTS)
 
 
-def test_a_small_network_learns_it(digits):
+def test_a_small_network_learns_it(rendered):
+    _, digits = rendered
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 16, 7, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 10))
     optimizer = torch.optim.Adam(net.parameters(), 0.003)

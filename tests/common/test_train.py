@@ -1,6 +1,7 @@
 """Training, evaluation, and what is printed and recorded of an epoch."""
 
 import json
+import re
 import sys
 from copy import deepcopy
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from common import Augment, Batches, GlobalAveragePool, conv_block, measure_scales
-from common.train import DivergedError, evaluate, fit, is_interactive, predict, refresh_norms, train_epoch
+from common.train import Captured, DivergedError, evaluate, fit, is_interactive, predict, refresh_norms, train_epoch
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"))
 COLUMNS = "epoch lr train_loss train_accuracy train_accuracy_clean test_loss test_correct test_accuracy seconds"
@@ -165,6 +166,21 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(device):
         return [row | {"seconds": 0} for row in rows]
 
     assert history(0) == history(0) != history(1)
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_a_captured_step_does_what_its_kernels_do_one_by_one(device, capsys):
+    def train(capture: bool) -> tuple:
+        net, loader = network(dropout=0).to(device), [(one.to(device), two.to(device)) for one, two in pictures(15)]
+        optimizer = SGD(net.parameters(), 0.1, momentum=0.9)
+        work = Captured(net, optimizer) if capture else None
+        figures = [train_epoch(net, loader, optimizer, None, work) for _ in range(3)]  # the last batch of each has 3
+        return bool(work and work.graph), figures, net.state_dict()
+
+    captured, *found = train(capture=True)
+    torch.testing.assert_close(found, [*train(capture=False)[1:]])
+    assert captured == (device == "cuda")
+    assert captured or re.fullmatch(r"No CUDA graph \(.+\): steps are launched .+\n", capsys.readouterr().out)
 
 
 def test_only_a_person_sees_a_progress_bar_at_a_terminal_or_where_jupyter_takes_input(capsys, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from series.__main__ import PLANS, Runner
+from series.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAND_IN = "rendered digits, not MNIST"
@@ -51,11 +52,9 @@ file.write_text("[]")
 """
 
 
-class Report:
-    """In place of the real one: says what was asked for."""
-
-    def __getattr__(self, name: str) -> Callable[..., str]:
-        return lambda *asked: f"the table of {name}"
+# In place of the real reports: functions of the same names.
+for command in COMMANDS:
+    globals()[command] = lambda *asked, command=command: f"the table of {command}"
 
 
 class Series:
@@ -91,7 +90,7 @@ class Series:
 
     def run(self, *arguments: object) -> int:
         """The runner's exit code."""
-        runner = Runner(self.root, self.plans, lambda parameters, here: self.dataset, Report())
+        runner = Runner(self.root, self.plans, lambda parameters, here: self.dataset, "fake_series")
         return runner.main([str(word) for word in arguments])
 
     def start(self, *arguments: object, limit: int = 0, **environment: str) -> subprocess.Popen:
@@ -99,13 +98,13 @@ class Series:
         code = f"""
 import resource, sys
 from pathlib import Path
-from fake_series import PLANS, Report, Runner
+from fake_series import PLANS, Runner
 from series.__main__ import heed_signals
 
 if {limit}:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 heed_signals()
-sys.exit(Runner(Path({str(self.root)!r}), PLANS, lambda *asked: {self.dataset!r}, Report()).main(sys.argv[1:]))
+sys.exit(Runner(Path({str(self.root)!r}), PLANS, lambda *asked: {self.dataset!r}, "fake_series").main(sys.argv[1:]))
 """
         given = os.environ | {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"} | environment
         command = [sys.executable, "-c", code, *map(str, arguments)]

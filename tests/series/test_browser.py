@@ -11,6 +11,7 @@ import urllib.request
 import nbformat
 import pytest
 import torch
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect, sync_playwright
 from report_for_tests import PAGES, WEIGHTS, page_at
 
@@ -41,10 +42,9 @@ def browser():
 @pytest.fixture
 def page(browser):
     """An empty page that waits as long as a busy machine takes."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    yield page
-    page.close()
+    with contextlib.closing(browser.new_page(viewport={"width": 1280, "height": 900})) as page:
+        page.set_default_timeout(PATIENCE)
+        yield page
 
 
 @pytest.fixture
@@ -132,8 +132,13 @@ def test_run_all_in_jupyterlab_ends_with_the_block_and_leaves_a_clean_notebook(p
                     break
             page.goto(address.replace("/lab?", "/lab/tree/notebooks/01_skeleton.ipynb?"))
             page.get_by_text("Python 3", exact=False).first.wait_for()  # the kernel that it starts with
-            page.click('.lm-MenuBar-itemLabel:text-is("Run")')
-            page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+            running = page.locator(".jp-InputPrompt", has_text="[*]").first
+            for _ in range(5):  # a click before the kernel is connected has no effect
+                page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+                page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+                with contextlib.suppress(PlaywrightError):
+                    running.wait_for(timeout=10_000)
+                    break
             page.locator(".jp-OutputArea h2", has_text="Target / Result / Analysis: your run (seed 0)").wait_for()
             with page.expect_response(lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url):
                 page.keyboard.press("Control+s")

@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 from common.config import ROOT
-from series.kernel import kernel_class, own_folder
+from series.execute import kernel_class, own_folder
 from series.report.notebooks import NOTEBOOKS, publish_links, read, write
 
 SMALL = {"epochs": 1, "limit": 100, "data": "rendered", "device": "cpu"}

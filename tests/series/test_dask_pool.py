@@ -1,16 +1,15 @@
 """Runs on a Dask scheduler and its workers: real processes, in folders that have nothing of this repository."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
-from fake_series import WRITE_METRICS, Series, has_ended, wait_until
+from fake_series import WRITE_METRICS, Series, has_ended, results, wait_until
 from machines import Machines
 
 from common.config import InputError, commit
@@ -26,34 +25,24 @@ if (ROOT / "data" / "digits").resolve().read_text() != "sound":
 """
 
 
-@pytest.fixture
-def machines(tmp_path: Path):
-    """A scheduler without workers yet."""
-    with Machines(tmp_path / "machines") as found:
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory):
+    """A scheduler, and workers that the tests share."""
+    with contextlib.closing(Machines(tmp_path_factory.mktemp("machines"))) as found:
         yield found
 
 
 @contextlib.contextmanager
-def meanwhile(work, *arguments):
-    """Do something in another thread, as the runner has this one for itself; what fails there fails here."""
-    failures = []
-
-    def attempt() -> None:
-        try:
-            work(*arguments)
-        except BaseException as problem:
-            failures.append(problem)
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    yield
-    thread.join()
-    if failures:
-        raise failures[0]
+def once_there(marker: Path, action: Callable[[], object]):
+    """Do something in another thread as soon as a file is there, since the runner needs this one for itself."""
+    with ThreadPoolExecutor(1) as executor:
+        done = executor.submit(lambda: wait_until(lambda: marker.exists() and marker.read_text()) or action())
+        yield
+        done.result()
 
 
 def waiting(marker: Path, condition: str = "True") -> str:
-    """Code of a notebook that stands still, after saying where it runs; but not if another has done so before."""
+    """Code of a notebook that writes where it runs, then waits; but not if another has done so before."""
     return f"""\
 import os, time
 from pathlib import Path
@@ -63,116 +52,85 @@ if {condition} and not Path({str(marker)!r}).exists():
 """
 
 
-def run(series: Series, out: str, machines: Machines, *arguments: object) -> int:
-    """The runner's exit code for two seeds on the machines."""
-    return series.run("--seeds", 0, 1, "--out", series.root / out, "--scheduler", machines.address, *arguments)
+def run(series: Series, machines: Machines, out: str = "there", seeds: tuple[int, ...] = (0, 1)) -> int:
+    """The runner's exit code on the machines."""
+    return series.run("--seeds", *seeds, "--out", series.root / out, "--scheduler", machines.address)
 
 
-def figures(folder: Path) -> dict[str, dict]:
-    """What metrics files say, but for the commit."""
-    return {path.name: json.loads(path.read_text()) | {"commit": ""} for path in folder.glob("metrics/*/*.json")}
-
-
-def test_workers_that_share_nothing_make_what_this_machine_makes(series, machines, tmp_path, capsys):
-    series.add("01_first")
-    machines.add("one", "two")
-    assert series.run("--seeds", 0, 1, "--out", series.root / "here") == 0
-    assert run(series, "there", machines) == 0
-    told = capsys.readouterr()
-    assert f"2 of 2 runs to do on MNIST, on the 2 workers of {machines.address}" in told.out and told.err == ""
-    assert figures(series.root / "there") == figures(series.root / "here") and len(figures(series.root / "here")) == 2
-    for path in (series.root / "there").glob("metrics/*/*"):
-        assert json.loads(path.read_text())["commit"] == commit(), "the code that ran is this machine's"
-    copies = [series.root / name / "01_first.ipynb" for name in ("here", "there")]
-    assert copies[0].read_text() == copies[1].read_text()
-    wait_until(lambda: not list(machines.folder.glob("*/dask-scratch-space/worker-*/tmp*"))), "nothing is left there"
-
+def test_a_worker_that_is_not_fit_is_refused_and_its_runs_are_made_elsewhere_if_they_can(
+    series, machines, tmp_path, capsys
+):
     metadata = tmp_path / "other" / "papermill-1.2.3.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: papermill\nVersion: 1.2.3\n")
-    machines.add("other", PYTHONPATH=str(tmp_path / "other"))
-    assert run(series, "not", machines) == 2
-    told = capsys.readouterr().err
-    assert "is not like this machine: it has papermill 1.2.3, the runner " in told
-    assert told.count("\n") == 1 and not list((series.root / "not").glob("*/*"))
+    series.add("01_first", LOAD + WRITE_METRICS)
+    for name, settings, complaint in (
+        ("other", {"PYTHONPATH": str(tmp_path / "other")}, "it has papermill 1.2.3, the runner "),
+        ("wrong", {"digits": "damaged"}, "digits can't be read: delete it"),
+    ):
+        machines.have(name, **settings)
+        assert run(series, machines, seeds=(0,)) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("run_all: worker tcp://127.0.0.1:") and told.count("\n") == 1
+        assert f" is not fit: {complaint}" in told and not list(series.root.glob("there/*/*"))
+    machines.have("wrong", "one", digits="sound")
+    assert run(series, machines) == 0
+    assert len(results(series.root / "there")) == 3 and not list(series.root.rglob("failed/*/*"))
 
 
-def test_a_run_whose_worker_is_killed_is_made_on_another(series, machines, tmp_path, capsys):
-    assert series.add("01_first").run("--seeds", 0, 1, "--out", series.root / "here") == 0
-    marker = tmp_path / "marker"
-    series.add("01_first", waiting(marker) + WRITE_METRICS)
-    machines.add("one", "two")
-    orphans: list[psutil.Process] = []
-
-    def kill_the_busy_one() -> None:
-        wait_until(lambda: marker.exists() and marker.read_text())
-        orphans.extend(machines.kill(marker.read_text()))
-
-    with meanwhile(kill_the_busy_one):
-        assert run(series, "there", machines) == 0
-    assert "failed" not in capsys.readouterr().out
+def test_workers_make_what_this_machine_makes_also_if_one_is_killed(series, machines, tmp_path, capsys):
+    marker, orphans = tmp_path / "marker", []
+    marker.write_text("not yet")
+    series.add("01_first", waiting(marker) + WRITE_METRICS.replace('"commit": "abc"', '"commit": ""'))
+    assert series.run("--seeds", 0, 1, "--out", series.root / "here") == 0
+    marker.unlink()
+    machines.have("one", "two", digits="sound")
+    with once_there(marker, lambda: orphans.extend(machines.kill(marker.read_text()))):
+        assert run(series, machines) == 0
+    told = capsys.readouterr()
+    assert f"2 of 2 runs to do on MNIST, on the 2 workers of {machines.address}" in told.out
+    assert "failed" not in told.out and told.err == ""
     assert len(orphans) >= 2, "the run's process and its kernel"
     wait_until(lambda: all(map(has_ended, orphans)))
-    assert figures(series.root / "there") == figures(series.root / "here")
-
-
-def test_a_scheduler_that_is_killed_is_told_in_a_line_and_another_goes_on(series, machines, tmp_path, capsys):
-    marker = tmp_path / "marker"
-    series.add("01_first", waiting(marker, "seed == 1") + WRITE_METRICS)
-    machines.add("one")
-
-    def kill_the_scheduler() -> None:
-        wait_until(marker.exists)
-        machines.kill("scheduler")
-
-    with meanwhile(kill_the_scheduler):
-        assert run(series, "out", machines) == 2
-    gone = f"the scheduler at {machines.address} is gone; when it is back, the same command goes on"
-    assert capsys.readouterr().err == f"run_all: {gone}\n"
-    with Machines(tmp_path / "others") as others:
-        others.add("one")
-        assert run(series, "out", others) == 0
-    assert "1 of 2 runs to do on MNIST" in capsys.readouterr().out
-
-
-def test_runs_of_a_worker_with_a_wrong_data_set_fail_by_name_and_are_made_elsewhere_if_they_can(
-    series, machines, capsys
-):
-    series.add("01_first", LOAD + WRITE_METRICS)
-    machines.add("wrong", digits="damaged")
-    assert run(series, "out", machines) == 1
-    complaints = capsys.readouterr().err.splitlines()
-    assert len(complaints) == 2
-    for line in complaints:
-        assert "seed " in line and " failed: worker tcp://127.0.0.1:" in line
-        assert "is not fit: digits can't be read: delete it; see " in line
-    machines.add("sound", digits="sound")
-    assert run(series, "out", machines) == 0
-    assert len(figures(series.root / "out")) == 2 and not list((series.root / "out").glob("failed/*/*"))
+    here, there = (results(series.root / name) for name in ("here", "there"))
+    ours = f'"commit": "{commit()}"'.encode()  # the code that ran is this machine's
+    assert there == {name: text.replace(b'"commit": ""', ours) for name, text in here.items()} and len(there) == 3
 
 
 def test_ctrl_c_ends_what_runs_on_the_workers_too(series, machines, tmp_path, capsys):
-    marker = tmp_path / "marker"
-    series.add("01_first", waiting(marker))
-    machines.add("one")
+    series.add("01_first", waiting(tmp_path / "marker"))
+    machines.have("one", digits="sound")
     worker, runs = machines.process("one"), []
 
     def interrupt() -> None:
-        wait_until(marker.exists)
         runs.extend(worker.children(recursive=True))
         os.kill(os.getpid(), signal.SIGINT)
 
     # A shell that starts the tests in the background has Ctrl-C switched off for them.
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with meanwhile(interrupt):
-            assert run(series, "out", machines) == 130
+        with once_there(tmp_path / "marker", interrupt):
+            assert run(series, machines) == 130
     finally:
         signal.signal(signal.SIGINT, usual)
     assert capsys.readouterr().err == "\nrun_all: stopped; the same command goes on from here\n"
     wait_until(lambda: all(map(has_ended, runs)))
     assert len(runs) >= 2 and worker.is_running(), "the worker itself goes on"
     assert not list(series.root.rglob("failed/*"))
+    wait_until(lambda: not list(machines.folder.glob("one/dask-scratch-space/worker-*/tmp*"))), "nothing is left there"
+
+
+def test_a_scheduler_that_is_killed_is_told_in_a_line_and_the_same_command_goes_on(series, tmp_path, capsys):
+    marker = tmp_path / "marker"
+    series.add("01_first", waiting(marker, "seed == 1") + WRITE_METRICS)
+    with contextlib.closing(Machines(tmp_path / "machines")) as machines:
+        machines.have("one")
+        with once_there(marker, lambda: machines.kill("scheduler")):
+            assert run(series, machines) == 2
+    gone = f"the scheduler at {machines.address} is gone; when it is back, the same command goes on"
+    assert capsys.readouterr().err == f"run_all: {gone}\n"
+    assert series.run("--seeds", 0, 1, "--out", series.root / "there") == 0
+    assert "1 of 2 runs to do on MNIST" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])

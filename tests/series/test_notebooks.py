@@ -6,65 +6,46 @@ from pathlib import Path
 import pytest
 from nbformat import v4
 
-from common.analysis import WORDS, block
-from common.config import ROOT, InputError
-from common.runs import recorded
+from common.analysis import block
+from common.config import InputError
+from common.runs import OUTPUTS, recorded
 from series.report import notebooks
-from series.report.notebooks import (
-    NOTEBOOKS,
-    SERIES,
-    addressed,
-    moved,
-    publish_links,
-    read,
-    retold,
-    tidied,
-    title,
-)
+from series.report.notebooks import NOTEBOOKS, SERIES, addressed, moved, network, read, tidied, title, updated
 
 SETUP = 'import sys\n\nrepository = "https://github.com/"  # its address\n'
 
 
 def notebook(*cells: tuple[str, str], **outputs: list):
     """A notebook of cells by id: code, or markdown where the id ends with `text`."""
-    make = {True: v4.new_markdown_cell, False: v4.new_code_cell}
-    made = [make[name.endswith("text")](source, id=name) for name, source in cells]
+    new = {True: v4.new_markdown_cell, False: v4.new_code_cell}
+    made = [new[name.endswith("text")](source, id=name) for name, source in cells]
     for cell in made:
-        if cell.id in outputs:
-            cell.outputs = outputs[cell.id]
+        cell.update({"outputs": outputs[cell.id]} if cell.id in outputs else {})
     return v4.new_notebook(cells=made)
 
 
 @pytest.mark.parametrize("stage", SERIES)
-def test_recorded_text_is_rendered_text(stage: str) -> None:
-    text = block(recorded(stage)[0])
-    assert (WORDS / f"{stage}.md").exists()
+def test_recorded_text_is_rendered_text_and_a_step_has_a_title_and_its_network(stage: str) -> None:
+    text, name = block(recorded(stage)[0]), title(stage)
     assert read(NOTEBOOKS / f"{stage}.ipynb").cells[-1].source == text
-    assert read(ROOT / "outputs" / f"{stage}.ipynb").cells[-1].source == moved(text, ROOT / "outputs")
-
-
-@pytest.mark.parametrize("stage", SERIES)
-def test_a_step_has_a_short_title_and_its_network(stage: str) -> None:
-    assert title(stage).startswith(f"{int(stage[:2])} · ") and len(title(stage)) < 30
-    net = notebooks.network(stage)
-    assert sum(weight.numel() for weight in net.parameters()) == recorded(stage).parameters < 8_000
+    assert read(OUTPUTS / f"{stage}.ipynb").cells[-1].source == moved(text, OUTPUTS)
+    assert name.startswith(f"{int(stage[:2])} · ") and len(name) < 30
+    assert sum(weight.numel() for weight in network(stage).parameters()) == recorded(stage).parameters < 8_000
 
 
 def test_the_address_is_written_and_taken_away_again(tmp_path: Path) -> None:
     for path in NOTEBOOKS.glob("0*.ipynb"):
         shutil.copy(path, tmp_path)
-    publish_links("", tmp_path)
+    notebooks.publish_links("", tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    publish_links("me/mine", tmp_path)
+    notebooks.publish_links("me/mine", tmp_path)
     text = "\n".join(cell.source for cell in read(tmp_path / "03_dropout.ipynb").cells)
     assert 'repository = "https://github.com/me/mine"' in text
     assert "colab.research.google.com/github/me/mine/blob/main/notebooks/03_dropout.ipynb" in text
     assert "https://github.com/me/mine/blob/main/README.md" in text and "(02_batchnorm.ipynb)" in text
-    publish_links("", tmp_path)
+    notebooks.publish_links("", tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert (
-        "colab.research" not in "".join(map(str, before.values())) and b"In Colab: *File" in before["03_dropout.ipynb"]
-    )
+    assert b"colab.research" not in b"".join(before.values()) and b"In Colab: *File" in before["03_dropout.ipynb"]
 
 
 def test_links_to_notebooks_stay_beside_them() -> None:
@@ -76,48 +57,21 @@ def test_links_to_notebooks_stay_beside_them() -> None:
 
 def test_links_lead_to_the_same_files_from_a_copy_elsewhere() -> None:
     text = "[a](../docs/a.md#b) [n](02_batchnorm.ipynb) [h](https://example.org/x) [i](#here)"
-    assert moved(text, ROOT / "outputs") == text
-    assert moved("[x](drawn.png)", ROOT / "outputs") == "[x](../notebooks/drawn.png)"
-    deep = moved(text, ROOT / "outputs" / "smaller")
+    assert moved(text, OUTPUTS) == text
+    assert moved("[x](drawn.png)", OUTPUTS) == "[x](../notebooks/drawn.png)"
+    deep = moved(text, OUTPUTS / "smaller")
     assert deep == text.replace("../docs", "../../docs").replace("(02", "(../02")
 
 
 def test_an_executed_copy_gets_todays_words_and_keeps_its_outputs() -> None:
     log = [v4.new_output("stream", text="epoch 1\n")]
-    source = notebook(
-        ("a-text", "new"),
-        ("setup", SETUP),
-        ("parameters", "seed = 0"),
-        ("fit", "fit()"),
-        ("b-text", "more"),
-        ("conclude", "conclude(config)"),
-        ("c-text", "block"),
-    )
-    source.cells[2].metadata.tags = ["parameters"]
-    copy = notebook(
-        ("a-text", "old"),
-        ("setup", "old"),
-        ("parameters", "seed = 0"),
-        ("x", "seed = 3"),
-        ("fit", "fit()"),
-        ("conclude", "conclude(config)"),
-        ("c-text", "old"),
-        fit=log,
-        conclude=log,
-    )
-    copy.cells[3].metadata.tags = ["injected-parameters"]
-    found = retold(copy, source, ROOT / "outputs")
-    assert [cell.id for cell in found.cells] == [
-        "a-text",
-        "setup",
-        "parameters",
-        "x",
-        "fit",
-        "b-text",
-        "conclude",
-        "c-text",
-    ]
-    cells = {cell.id: cell for cell in found.cells}
+    conclude, code = ("conclude", "conclude(config)"), [("parameters", "seed = 0"), ("fit", "fit()")]
+    source = notebook(("a-text", "new"), ("setup", SETUP), *code, ("b-text", "more"), conclude, ("c-text", "block"))
+    old = [("a-text", "old"), ("setup", "old"), code[0], ("x", "seed = 3"), code[1], conclude, ("c-text", "old")]
+    copy = notebook(*old, fit=log, conclude=log)
+    source.cells[2].metadata.tags, copy.cells[3].metadata.tags = ["parameters"], ["injected-parameters"]
+    cells = {cell.id: cell for cell in updated(copy, source, OUTPUTS).cells}
+    assert [*cells] == ["a-text", "setup", "parameters", "x", "fit", "b-text", "conclude", "c-text"]
     assert (cells["a-text"].source, cells["setup"].source, cells["c-text"].source) == ("new", SETUP, "block")
     assert cells["fit"].outputs == log and cells["conclude"].outputs == []
 
@@ -125,7 +79,7 @@ def test_an_executed_copy_gets_todays_words_and_keeps_its_outputs() -> None:
 def test_a_copy_of_other_code_gets_the_block_alone() -> None:
     source = notebook(("a-text", "new"), ("fit", "fit()"), ("c-text", "block"))
     copy = notebook(("a-text", "old"), ("other", "train()"), ("c-text", "old"))
-    assert [cell.source for cell in retold(copy, source, ROOT / "outputs").cells] == ["old", "train()", "block"]
+    assert [cell.source for cell in updated(copy, source, OUTPUTS).cells] == ["old", "train()", "block"]
 
 
 def test_papermills_notes_go_and_the_pieces_of_a_log_are_joined() -> None:

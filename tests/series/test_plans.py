@@ -3,10 +3,8 @@
 import pytest
 from fake_series import PARAMETERS, ROOT
 
-from common.config import InputError
 from series.__main__ import PLANS
 from series.plans import change, read_plan
-from series.sources import parameters_of
 
 GRID = 'stages = [1, 2]\nseeds = [0, 1]\nsplit = "validation"\nlearning_rate = [0.1, 1]\nbatch_size = [32, 64]\n'
 
@@ -16,22 +14,18 @@ def read(series, text: str):
     return read_plan(series.root / series.plan(text), series.root)
 
 
-def test_a_plan_that_names_nothing_runs_every_stage_once(two):
-    plan = read(two, "")
-    assert (plan.notebooks, plan.seeds, plan.settings()) == (["01_first", "02_second"], [0], [("", {})])
-    assert (plan.copies, plan.attempts, plan.place) == (False, 3, "")
-
-
 @pytest.mark.parametrize(
     ("text", "notebooks"),
     [
+        ("", ["01_first", "02_second"]),
         ("stages = [2, 1]", ["01_first", "02_second"]),
-        ("steps = [2]", ["02_second"]),
+        ("stages = [2]", ["02_second"]),
         ('notebooks = ["appendix", "02_second"]', ["appendix", "02_second"]),
     ],
 )
 def test_notebooks_are_named_by_number_or_by_name(two, text, notebooks):
-    assert read(two.add("appendix"), text).notebooks == notebooks
+    plan = read(two.add("appendix"), text)
+    assert (plan.notebooks, plan.seeds, plan.settings()) == (notebooks, [0], [("", {})])
 
 
 def test_lists_are_a_grid_and_whole_numbers_stand_for_decimal_ones(two):
@@ -57,18 +51,6 @@ def test_variants_are_named_settings_and_what_is_recorded_elsewhere_is_not_run(t
     assert plan.variants["other"] == "choices/rate/0.1"
 
 
-def test_what_a_command_asks_for_goes_before_the_plan_unless_the_plan_varies_it(two):
-    plan = read(two, GRID + "epochs = 3")
-    assert change(plan, {"epochs": 2}, two.root).parameters["epochs"] == 2
-    with pytest.raises(InputError, match="batch_size takes its values from the plan rates"):
-        change(plan, {"batch_size": 8}, two.root)
-
-
-def test_the_parameters_of_a_notebook_are_the_literals_of_its_tagged_cell(series):
-    series.add("01_first", parameters="rate = 0.1  # a comment\nname = 'x'\nother = rate * 2\n")
-    assert parameters_of("01_first", series.root) == {"rate": 0.1, "name": "x"}
-
-
 def test_the_plans_of_the_series_can_be_read_and_keep_what_they_say(series):
     series.add("01_first").add("appendix_smaller").add("appendix_published", parameters=f'{PARAMETERS}system = "B3"\n')
     plans = {path.stem: read_plan(path, series.root) for path in PLANS.glob("*.toml")}
@@ -80,9 +62,9 @@ def test_the_plans_of_the_series_can_be_read_and_keep_what_they_say(series):
         assert change(plan, {}, series.root) == plan, "all have a split"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("series/plans/examples/*.toml")), ids=lambda path: path.stem)
 def test_the_sweeps_that_come_with_the_series_can_be_run(path):
     plan = change(read_plan(path, ROOT), {}, ROOT)
     assert plan.parameters["split"] == "validation", "a choice is never made on the test set"
     count = len(plan.settings()) * len(plan.seeds) * len(plan.notebooks)
-    assert f"= {count} points" in path.read_text(encoding="utf-8")
+    assert f"= {count} runs" in path.read_text(encoding="utf-8")

@@ -86,7 +86,7 @@ def test_a_python_that_is_too_old_is_named(repository: Path) -> None:
 def test_run_all_passes_its_options_on_from_any_folder(tmp_path: Path) -> None:
     told = call([ROOT / "run_all.sh", "--epochs", "0"], Path(sys.executable).parent, tmp_path)
     assert told.returncode == 2
-    assert told.stderr.splitlines()[-1].startswith("run_all: argument --epochs: 0 is not at least 1")
+    assert told.stderr.splitlines()[-1].startswith("run_all: argument --epochs: '0' is not a whole number")
 
 
 def test_pip_finds_nothing_to_do_where_requirements_are_met(tmp_path: Path) -> None:

@@ -4,16 +4,16 @@ import json
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
-from types import SimpleNamespace
 
 import pytest
 from runs_for_tests import make
 
-from common.config import ROOT
 from common.intervals import of_share
-from common.runs import OUTPUTS, MissingRuns, Runs, recorded
-from series.report import questions, read_results, systems, tables
+from common.runs import OUTPUTS, MissingRuns, Runs
+from series.plans import Plan
+from series.report import read_results, systems, tables
 from series.report.notebooks import NOTEBOOKS, SERIES, read
+from series.report.pages import looks
 
 FACTS = systems.read_facts()
 
@@ -35,16 +35,12 @@ def ends_of(stage: str) -> dict[int, float]:
     return {run["seed"]: mean(row["test_correct"] / 100 for row in run["history"][-5:]) for run in runs}
 
 
-@pytest.fixture(scope="module")
-def results() -> list[Runs]:
-    return read_results(OUTPUTS)
-
-
-# The recorded tables, by other means
-
-
-def test_the_recorded_steps_are_those_of_another_arithmetic(results: list[Runs]) -> None:
+def test_the_recorded_tables_are_those_of_another_arithmetic() -> None:
+    results = read_results(OUTPUTS)
     stats = pytest.importorskip("scipy.stats")
+    for stage, row in zip(SERIES, rows(tables.evidence(results)), strict=True):
+        ends = list(ends_of(stage).values())
+        assert row[2:4] == [str(len(ends)), f"{mean(ends):.3f} ± {stdev(ends):.3f}"]
     for (before, after), row in zip(pairwise(SERIES), rows(tables.steps(results)), strict=True):
         one, other = ends_of(before), ends_of(after)
         pairs = [other[seed] - one[seed] for seed in one.keys() & other.keys()]
@@ -52,33 +48,18 @@ def test_the_recorded_steps_are_those_of_another_arithmetic(results: list[Runs])
         figures = [float(word) for word in f"{row[1]} {row[2]}".replace("−", "-").replace("to", "").split()]
         assert figures == pytest.approx([mean(pairs), low, high], abs=6e-4)
         assert row[4].strip(" |") == ("helps" if low > 0 else "hurts" if high < 0 else "too close to call")
-
-
-def test_the_interval_of_the_count_is_scipys(results: list[Runs]) -> None:
-    stats = pytest.importorskip("scipy.stats")
     held, total = results[-1].holding, len(results[-1])
     exact = stats.binomtest(held, total).proportion_ci(method="exact")
     assert of_share(held, total) == pytest.approx((exact.low, exact.high), abs=1e-6)
 
 
-def test_the_recorded_evidence_is_that_of_the_files(results: list[Runs]) -> None:
-    for stage, row in zip(SERIES, rows(tables.evidence(results)), strict=True):
-        ends = list(ends_of(stage).values())
-        assert row[2:4] == [str(len(ends)), f"{mean(ends):.3f} ± {stdev(ends):.3f}"]
-
-
-def test_every_run_was_counted_that_met_the_test_set(results: list[Runs]) -> None:
-    from series.report import looks
-
+def test_every_run_was_counted_that_met_the_test_set() -> None:
     losses = set()
     for path in OUTPUTS.rglob("seed-*.json"):
         if not {"choices", "held_out", "scratch", "weights"} & set(path.relative_to(OUTPUTS).parts):
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
-    assert looks() == f"{len(losses - {()})} trainings met it, in {sum(map(len, losses)):,} evaluations"
-
-
-# Tables of steps
+    assert looks() == f"{len(losses - {()})} trainings were tested on it, {sum(map(len, losses)):,} times in all"
 
 
 def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -> None:
@@ -91,21 +72,19 @@ def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -
 
 
 def test_the_changes_are_in_the_notebooks() -> None:
-    for stage, words in tables.CHANGES.items():
-        code = "".join(
-            cell.source for name in SERIES for cell in read(NOTEBOOKS / f"{name}.ipynb").cells if name <= stage
-        )
-        code = "".join(code.replace("self.", "").split())
-        for snippet in words.split("`")[1::2]:
-            for part in "".join(snippet.split()).replace("…", "\0").split("\0"):
-                assert part.strip(",()") in code, (stage, snippet)
+    code = ""
+    for stage in SERIES:  # what a step names is in its notebook, or in one before
+        code += "".join(cell.source for cell in read(NOTEBOOKS / f"{stage}.ipynb").cells).replace("self.", "")
+        for snippet in tables.CHANGES[stage].split("`")[1::2]:
+            for part in "".join(snippet.split()).split("…"):
+                assert part.strip(",()") in "".join(code.split()), (stage, snippet)
 
 
 def test_lone_runs_and_the_stand_in_get_no_verdict() -> None:
     results = [step(1, 98.0, dataset="stand-in"), step(2, 99.0, dataset="stand-in")]
     assert rows(tables.steps(results))[0][1:] == ["+1.000", "–", "0", "– |"]
     assert {row[5] for row in rows(tables.evidence(results))} == {"not applicable"}
-    assert "no goal applies" in tables.terminal(results) and "(98" not in tables.overview(results, "")
+    assert "not applicable" in tables.terminal(results) and "(98" not in tables.overview(results, "")
 
 
 def test_digits_that_every_run_gets_wrong_come_with_what_they_are_taken_for() -> None:
@@ -115,45 +94,33 @@ def test_digits_that_every_run_gets_wrong_come_with_what_they_are_taken_for() ->
         tables.always_wrong(Runs([make()]))
 
 
-# Sweeps
+def save(folder: Path, *ends: float) -> None:
+    """Write runs with these ends into a folder, a seed each."""
+    folder.mkdir(parents=True)
+    for seed, end in enumerate(ends):
+        path = make(*[end] * 5, seed=seed).save(folder)
+        path.rename(folder / path.name)
 
 
 def test_a_sweep_has_a_row_a_setting_also_where_runs_are_missing(tmp_path: Path) -> None:
-    settings = [(f"learning_rate-{rate}", {"learning_rate": rate}) for rate in (0.1, 0.2)]
-    plan = SimpleNamespace(
-        settings=lambda: settings, variants={}, grid={"learning_rate": [0.1, 0.2]}, notebooks=[SERIES[1]], stage=""
-    )
-    for seed, end in enumerate((99.0, 99.2)):
-        make(*[end] * 5, seed=seed).save(tmp_path / "made")
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "made" / "metrics").rename(tmp_path / "metrics" / "learning_rate-0.1")
+    rates = {"learning_rate": [0.1, 0.2]}
+    plan = Plan("rates", [SERIES[1]], grid=rates)
+    save(tmp_path / "metrics" / "learning_rate-0.1" / SERIES[1], 99.0, 99.2)
     first, second = rows(tables.sweep(tables.settings(plan, tmp_path), 3))
     assert first[:3] == [f"| {SERIES[1]}", "0.1", "99.100"] and first[4] == "2 of 3 |"
     assert [float(end) for end in first[3].split(" to ")] == pytest.approx([97.829, 100], abs=1e-3)
     assert second[2:] == ["–", "takes two seeds", "0 of 3 |"]
 
 
-# Choices
-
-
-@pytest.fixture
-def asked(tmp_path: Path) -> tuple[SimpleNamespace, Path]:
-    """A question with six answers: the one taken, worse, alike, shared with another question, failed, not run."""
+def test_answers_are_judged_by_the_deviation_of_all(tmp_path: Path) -> None:
     ends = {"a/taken": (99.4, 99.5), "a/worse_one": (99.1, 99.2), "a/alike": (99.4, 99.4), "b/shared": (99.45, 99.45)}
     for name, figures in (ends | {"a/failed": (10.0, 98.0)}).items():
-        for seed, end in enumerate(figures):
-            path = make(*[end] * 5, stage=name[2:], seed=seed).save(tmp_path / "made")
-            (tmp_path / "choices" / name).mkdir(parents=True, exist_ok=True)
-            path.rename(tmp_path / "choices" / name / path.name)
+        save(tmp_path / "choices" / name, *figures)
     variants = {name: {} for name in ("taken", "worse_one", "alike", "failed", "missing")}
     variants["shared"] = "choices/b/shared"
-    return SimpleNamespace(title="Which?", note="", taken="taken", place="choices/a", variants=variants), tmp_path
-
-
-def test_answers_are_judged_by_the_deviation_of_all(asked: tuple[SimpleNamespace, Path]) -> None:
-    plan, outputs = asked
+    plan = Plan("which", [], title="Which?", taken="taken", place="choices/a", variants=variants)
     deviation = ((2 * 0.05**2 + 2 * 0.05**2) / 4) ** 0.5  # four fine answers, two runs each: t(4) = 2.776
-    text = questions.page([plan], outputs)
+    text = tables.choices([plan], tmp_path)
     found = {row[0].strip("| *"): row[2:] for row in rows(text["questions"].split("\n\n")[1])}
     assert found["taken"][1] == f"99.450 ± {2.776 * deviation / 2**0.5:.3f}"
     assert found["worse one"][2].startswith(f"−0.300 ± {2.776 * deviation:.3f}: hurts")
@@ -161,9 +128,6 @@ def test_answers_are_judged_by_the_deviation_of_all(asked: tuple[SimpleNamespace
     assert found["shared"][0] == "2" and found["failed"][2].startswith("a run learnt nothing")
     assert found["missing"][:2] == ["0", "not run"]
     assert text["spread"].startswith("1 questions, 10 runs.") and "4 degrees of freedom" in text["spread"]
-
-
-# The published systems
 
 
 @pytest.mark.parametrize(
@@ -192,36 +156,11 @@ def test_a_row_has_both_sides_own_networks_are_marked_and_missing_ones_said() ->
     assert "| B1 | 99.37 | 99.25 | 99.00 | 99.90 | 99.05 |" in systems.train(FACTS, found)
 
 
-def test_the_facts_are_consistent() -> None:
-    systems_ = {name: fact for name, fact in FACTS.items() if "recipe" in fact}
-    off = [name for name, fact in systems_.items() if fact["stated"] not in ("–", f"{fact['parameters']:,}")]
-    assert off == ["A-pad0", "A-pad1", "D2"] and all(
-        fact.get("own", False) == (name[0] == "D") for name, fact in systems_.items()
-    )
-    for name in ("B1", "B2", "C1", "C2", "C3"):  # the rate of steps 1 to 5, in proportion to the batch
-        assert FACTS[name]["recipe"]["learning_rate"] / FACTS[name]["recipe"]["batch_size"] == 0.02 / 64
-    for name, runs in systems.read_runs(OUTPUTS / "published").items():
-        assert {run.parameters for run in runs} == {FACTS[name]["parameters"]}
-        assert {run.epochs for run in runs} == {FACTS[name]["recipe"]["epochs"]}
-
-
 def test_epochs_at_the_goal_are_counted_in_the_first_fifteen() -> None:
     assert systems.at_goal(Runs([make(*[99.4] * 3, *[99.0] * 12, *[99.5] * 5)])) == [3]
 
 
-def test_what_is_told_of_runs_left_behind_is_in_their_metrics() -> None:
-    folder = OUTPUTS / "earlier"
-    told = (folder / "README.md").read_text(encoding="utf-8")
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
-        word for word in told.replace("`", " ` ").split() if (folder / word).is_dir() and word.count("-") >= 1
-    }
-    mild = Runs.read(folder / "mild-5534")
-    assert [[round(accuracy, 2) for accuracy in run.last_five] for run in mild][-1] == [
-        99.49,
-        99.45,
-        99.49,
-        99.47,
-        99.4,
-    ]
-    wide, narrow = (Runs.read(ROOT / "outputs" / place) for place in ("smaller/metrics", "earlier/muon-5534"))
-    assert (wide.holding, narrow.holding, recorded(SERIES[-1]).holding) == (10, 9, 10)
+def test_recorded_systems_have_the_network_and_the_epochs_of_their_facts() -> None:
+    for name, runs in systems.read_runs(OUTPUTS / "published").items():
+        fact = FACTS[name]
+        assert {(run.parameters, run.epochs) for run in runs} <= {(fact["parameters"], fact["recipe"]["epochs"])}
