@@ -17,7 +17,8 @@ from common import Augment, Batches, GlobalAveragePool, conv_block, measure_scal
 from common.train import Captured, DivergedError, evaluate, fit, is_interactive, predict, refresh_norms, train_epoch
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"))
-COLUMNS = "epoch lr train_loss train_accuracy train_accuracy_clean test_loss test_correct test_accuracy seconds"
+COLUMNS = "epoch lr train_loss train_accuracy train_accuracy_clean usual_loss usual_correct"
+COLUMNS += " test_loss test_correct test_accuracy seconds"
 torch.set_num_threads(1)  # as in a run; on small tensors, more would be slower
 
 
@@ -130,7 +131,21 @@ def test_fresh_statistics_and_the_memory_layout_can_be_turned_off(on):
     before = deepcopy(net.state_dict())
     refresh_norms(net, pictures())
     assert (not changes(net, before)) is on
-    refresh_norms(nn.Linear(2, 2), iter(lambda: pytest.fail("no batch norm, but the loader was read"), None))
+
+
+def test_an_epoch_is_tested_in_the_usual_way_and_with_statistics_of_more_images_where_it_counts(monkeypatch):
+    taken, clean = [], [(torch.rand(2, 1, 8, 8), torch.zeros(2).long())] * 60
+    monkeypatch.setattr("common.train.refresh_norms", lambda *given: taken.append(given[2]) or refresh_norms(*given))
+    fresh, usual, history = network(dropout=0), network(dropout=0), []
+    for net, on in ((fresh, True), (usual, False)):
+        net[0][1].momentum = net[1][1].momentum = 1  # the last batch; epochs here are too short
+        history.append(run_fit(net, 7, fresh_norms=on, clean_loader=clean))
+    assert taken == [50] * 2 + [None] * 5
+    for row, other in zip(*history, strict=True):  # the training is the same
+        assert (row["usual_loss"], row["usual_correct"]) == (other["test_loss"], other["test_correct"])
+        assert row["train_loss"] == other["train_loss"] and row["test_loss"] != other["test_loss"]
+    refresh_norms(usual, clean)
+    assert evaluate(usual, pictures())[0] == history[0][-1]["test_loss"]
 
 
 def test_an_epoch_is_a_row_and_a_printed_line_and_one_in_the_progress_file(capsys, monkeypatch, tmp_path):
