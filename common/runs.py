@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -164,6 +164,15 @@ class Run:
             raise AttributeError(name)
         return FIGURES[name](self)
 
+    def tested(self, way: str) -> "Run":
+        """The run as tested with other statistics of batch norm; "usual" are those that training leaves."""
+        if any(f"{way}_correct" not in row for row in self.history):
+            raise MissingRuns(f"seed {self.seed} was not tested in the {way} way")
+        found = [{"test_loss": row[f"{way}_loss"], "test_correct": row[f"{way}_correct"]} for row in self.history]
+        accuracies = [{"test_accuracy": 100 * new["test_correct"] / self.images["test"]} for new in found]
+        rows = zip(self.history, found, accuracies, strict=True)
+        return replace(self, history=[row | new | accuracy for row, new, accuracy in rows])
+
     def holds(self, goal: float = GOAL) -> bool:
         """Whether every one of the last five epochs reaches the goal; a shorter run shows nothing."""
         return len(self.history) >= 5 and self.lowest >= goal - 1e-9
@@ -215,6 +224,10 @@ class Runs(list[Run]):
 
     def __format__(self, _: str) -> str:
         return str(self)
+
+    def tested(self, way: str) -> "Runs":
+        """The runs as tested with other statistics of batch norm."""
+        return Runs([run.tested(way) for run in self], self.name)
 
     @property
     def ends(self) -> list[float]:

@@ -25,6 +25,7 @@ def publish(root: Path = ROOT) -> str:
     smaller(OUTPUTS / "smaller")
     published(OUTPUTS / "published")
     choices()
+    fill(OUTPUTS / "held_out" / "README.md", questions().__getitem__)
     return series(OUTPUTS)
 
 
@@ -108,6 +109,13 @@ def choices() -> str:
     part = tables.choices(plans, OUTPUTS)
     fill(OUTPUTS / "choices" / "README.md", part.__getitem__)
     return part["spread"]
+
+
+def questions() -> dict[str, str]:
+    """The content of the page of the questions that were asked on held-out images before the protocol, by mark."""
+    plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/held_out/*.toml"))]
+    asked = {plan.name: tables.compared(plan, OUTPUTS) for plan in plans}
+    return asked | {"statistics": tables.statistics(Runs.read(OUTPUTS / "held_out"))}
 
 
 def sweep(plan: Plan, folder: Path) -> str:

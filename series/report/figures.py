@@ -41,6 +41,8 @@ def spread(results: list[Runs]) -> Picture:
         least = min(least, 0.7 * LIMIT)
     for place, (runs, gain) in enumerate(zip(results, gains(results), strict=True)):
         draw_step(axes, place, runs, gain.verdict if gain else "one run" if place else "start")
+    key = "a dot is a run: the mean of its last five epochs, with their range"
+    axes.annotate(key, (0.99, 0.03), xycoords="axes fraction", ha="right", color="0.35", fontsize=10)
     labels = [fill(name.replace(" · ", "\n"), 15, replace_whitespace=False) for name in names]
     axes.set_xticks(range(len(results)), [f"step {label}" for label in labels], fontsize=11)
     ticks = [tick for tick in TICKS if least < tick < most]

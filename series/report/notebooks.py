@@ -81,7 +81,8 @@ def updated(copy: NotebookNode, source: NotebookNode, folder: Path) -> NotebookN
     copy.cells = []
     for cell in source.cells:
         if cell.cell_type == "markdown":
-            copy.cells.append(NotebookNode(cell | {"source": moved(cell.source, folder)}))
+            words = cell.source.replace("[Executed](../outputs/", "[Run it](../notebooks/")
+            copy.cells.append(NotebookNode(cell | {"source": moved(words, folder)}))
         elif ran := code.get(cell.id):
             copy.cells += [ran, *injected] if "parameters" in tags(cell) else [ran]
             ran.source = cell.source if cell.id == "setup" else ran.source
@@ -107,7 +108,7 @@ def moved(text: str, folder: Path) -> str:
     """Words of a source with their relative links adapted to another folder."""
 
     def point(match: re.Match) -> str:
-        beside = [] if match[1].startswith("../") else [folder, OUTPUTS]  # executed notebooks, if there are any
+        beside = [] if match[1].startswith("../") else [folder, OUTPUTS]  # executed neighbours, if there are any
         home = next((place for place in beside if (place / match[1].partition("#")[0]).exists()), NOTEBOOKS)
         return f"]({os.path.relpath(home / match[1], folder)})"
 

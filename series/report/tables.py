@@ -184,3 +184,43 @@ def choices(plans: list[Plan], outputs: Path) -> dict[str, str]:
     words = f"{len(plans)} questions, {spread.count} runs. Runs of one recipe deviate from their mean by"
     words += f" {spread.fine[0]:.3f} points ({spread.fine[1]} degrees of freedom; {spread.other[0]:.2f} below {FINE}%)."
     return {"spread": words, "questions": "\n\n".join(part for section in sections for part in section if part)}
+
+
+def compared(plan: Plan, outputs: Path) -> str:
+    """A row an answer to a held-out question: its difference from the one taken, in pairs of the same fold and seed.
+
+    One deviation serves all answers: what is left when the means of answers and of pairs are taken away.
+    """
+    found = {name: Runs.read(outputs / plan.place / plain(name)) for name in plan.variants}
+    pairs = [{(run.split, run.seed): run.end for run in runs} for runs in found.values()]
+    if any(one.keys() != pairs[0].keys() for one in pairs) or not pairs[0]:
+        return f"{sum(map(len, pairs))} runs are there; nothing is judged before all are."
+    lines = list(zip(*(one.values() for one in pairs), strict=True))
+    centred = [[end - mean(line) for end in line] for line in lines]
+    deviation, _ = pooled_deviation([list(answer) for answer in zip(*centred, strict=True)])
+    freedom = (len(found) - 1) * (len(lines) - 1)
+    deviation *= math.sqrt(len(found) * (len(lines) - 1) / freedom)  # the pairs' means were taken away, too
+    margin = student_t(1 - 0.05 / (len(found) - 1), freedom) * deviation * math.sqrt(2 / len(lines))
+    rows = []
+    for name, runs in found.items():
+        gain = runs.end - found[plan.taken].end
+        against = Gain(gain, gain - margin, gain + margin, len(lines))
+        label, difference = name.replace("_", " "), "" if name == plan.taken else f"{against}: {against.verdict}"
+        rows.append([label, f"{runs.parameters:,.0f}", len(runs), plus_minus(runs.ends), held(runs), difference])
+    head = ["", "parameters", "runs", "last five, %", f"hold {GOAL}%", f"against {plan.taken}"]
+    return markdown_table(head, rows)
+
+
+def statistics(runs: Runs) -> str:
+    """A row a way of testing the same weights: by where batch norm's statistics are from."""
+    rows = [["all training images", len(runs), plus_minus(runs.ends), f"{runs.swing:.3f}", held(runs), ""]]
+    for way, name in {"few": "10,000 training images", "usual": "training, as it leaves them"}.items():
+        there = Runs(run for run in runs if f"{way}_correct" in run.history[-1])
+        if not there:
+            continue
+        each = there.tested(way)
+        gain = Gain(*of_mean([run.end - other.end for run, other in zip(there, each, strict=True)]), len(each))
+        cells = [plus_minus(each.ends), f"{each.swing:.3f}", held(each), f"{gain}: {gain.verdict}"]
+        rows.append([name, len(each), *cells])
+    head = ["statistics from", "runs", "last five, %", "swing", f"hold {GOAL}%", "all images against it"]
+    return markdown_table(head, rows)

@@ -117,3 +117,13 @@ def test_every_recorded_metrics_file_is_sound() -> None:
     assert len(files) > 300
     assert all(Run.read(path).history for path in files)
     assert len(recorded("06_lr_scheduler")) >= 10
+
+
+def test_a_run_can_be_told_as_tested_in_another_way():
+    run = make(99.5, 99.4)
+    for row, correct in zip(run.history, (9900, 9910), strict=True):
+        row |= {"usual_correct": correct, "usual_loss": 0.5}
+    usual = Runs([run]).tested("usual")
+    assert (usual.end, usual.loss, run.end) == (pytest.approx(99.05), 0.5, pytest.approx(99.45))
+    with pytest.raises(MissingRuns, match="seed 0 was not tested in the few way"):
+        run.tested("few")

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,14 +12,14 @@ from common.analysis import WORDS as ANALYSIS
 from common.config import ROOT, InputError
 from common.runs import OUTPUTS
 from series.plans import read_plan
-from series.report import PAGES, read_results, tables
+from series.report import PAGES, questions, read_results, tables
 from series.report.notebooks import addressed, read
 from series.report.pages import WORDS, badges, clone, fill, filled, parts, repository, site
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILLED = [path for pattern in PAGES for path in ROOT.glob(pattern)]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-CHOICES = OUTPUTS / "choices" / "README.md"
+CHOICES, HELD_OUT = (OUTPUTS / name / "README.md" for name in ("choices", "held_out"))
 TEXTS = {path: path.read_text(encoding="utf-8") for path in [*FILLED, CHOICES, ROOT / "CONTRIBUTING.md"]}
 TEXTS |= {path: path.read_text(encoding="utf-8") for path in OUTPUTS.glob("*/README.md")}
 for path in NOTEBOOKS:
@@ -45,9 +46,10 @@ def test_pages_of_a_part_of_the_series_leave_out_what_the_other_steps_would_tell
     assert "_Left out: no run of 1 is recorded._" in found and "Wrong digits fall from 64 to 49" not in found
 
 
-def test_the_page_of_the_choices_is_what_the_runs_make_of_it() -> None:
+def test_the_pages_of_the_choices_are_what_the_runs_make_of_them() -> None:
     plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/**/*.toml"))]
     assert filled(TEXTS[CHOICES], tables.choices(plans, OUTPUTS).__getitem__) == TEXTS[CHOICES]
+    assert filled(TEXTS[HELD_OUT], questions().__getitem__) == TEXTS[HELD_OUT]
 
 
 def test_every_paragraph_with_a_figure_has_a_check() -> None:
@@ -85,6 +87,12 @@ def test_no_sentence_is_struck_out_or_left_out_and_links_lead_somewhere(path: Pa
         if anchor and target.suffix == ".md":
             heads = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}, link
+
+
+def test_spelling() -> None:
+    paths = [path for path in [*TEXTS, ROOT / "common", ROOT / "series", ROOT / "tests"] if path.exists()]
+    check = [sys.executable, "-m", "codespell_lib", "--ignore-words-list", "nin,rin", "--skip", "*.pyc", *paths]
+    assert subprocess.run(check, capture_output=True, text=True).stdout == ""
 
 
 def test_a_step_without_runs_is_missing_in_the_words_and_no_error() -> None:

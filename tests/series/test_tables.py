@@ -5,9 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
-from runs_for_tests import make
+from runs_for_tests import content, make
 
+from common.config import write_whole
 from common.intervals import of_share
 from common.runs import OUTPUTS, MissingRuns, Runs
 from series.plans import Plan
@@ -60,6 +62,44 @@ def test_every_run_was_counted_that_met_the_test_set() -> None:
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
     assert looks() == f"{len(losses - {()})} trainings were tested on it, {sum(map(len, losses)):,} times in all"
+
+
+def test_held_out_answers_are_compared_in_pairs_and_all_of_them_give_the_deviation(tmp_path: Path) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    ends = {"a": [99.3, 99.5, 99.6, 99.45], "b": [99.41, 99.62, 99.66, 99.58], "c": [99.31, 99.49, 99.63, 99.44]}
+    for answer, each in ends.items():
+        for number, end in enumerate(each):
+            fold, seed = number // 2 + 1, number % 2
+            path = tmp_path / "asked" / answer / f"split-fold-{fold}" / f"seed-{seed}.json"
+            write_whole(path, json.dumps(content(*[end] * 5, seed=seed, split=f"fold-{fold}")))
+
+    def asked(*names: str) -> list[list[str]]:
+        plan = Plan("asked", [], variants={name: {} for name in names}, place="asked", taken="a")
+        return rows(tables.compared(plan, tmp_path))
+
+    pair = stats.ttest_rel(ends["b"], ends["a"])
+    low, high = pair.confidence_interval(0.95)
+    assert asked("a", "b")[1][5] == f"+0.105 points (+{low:.3f} to +{high:.3f}): helps |"
+    grid = np.array([*ends.values()])
+    rest = grid - grid.mean(0) - grid.mean(1, keepdims=True) + grid.mean()
+    variance = (rest**2).sum() / 6
+    margin = stats.t.ppf(1 - 0.05 / 2 / 2, 6) * (variance * 2 / 4) ** 0.5
+    assert (
+        asked("a", "b", "c")[2][5]
+        == f"+0.005 points (−{margin - 0.005:.3f} to +{margin + 0.005:.3f}): too close to call |"
+    )
+    (tmp_path / "asked" / "b" / "split-fold-1" / "seed-0.json").unlink()
+    assert tables.compared(Plan("", [], variants={"a": {}, "b": {}}, place="asked"), tmp_path).startswith("7 runs are")
+
+
+def test_ways_of_testing_are_compared_on_the_same_weights() -> None:
+    runs = Runs(make(99.5, 99.5, 99.5, 99.5, 99.5, seed=seed) for seed in (0, 1))
+    for run, usual in zip(runs, (9940, 9930), strict=True):
+        for row in run.history:
+            row |= {"usual_correct": usual, "usual_loss": 0.1}
+    (_, _, ours, *_), (_, _, usual, swing, held, gain) = rows(tables.statistics(runs))
+    assert (ours, usual, swing, held) == ("99.500 ± 0.000", "99.350 ± 0.071", "0.000", "1 of 2")
+    assert gain.startswith("+0.150 points (−0.485 to +0.785): too")
 
 
 def test_a_step_is_told_by_its_change_its_range_its_mistakes_and_the_verdict() -> None:
