@@ -5,8 +5,8 @@ from importlib import import_module
 MODULES = {
     "config": ("InputError", "begin"),
     "runs": ("recorded",),
-    "data": ("load_digits",),
-    "batches": ("Augment", "Batches"),
+    "data": ("Batches", "load_digits"),
+    "augmentation": ("Augment",),
     "blocks": ("GlobalAveragePool", "conv_block"),
     "train": ("fit", "measure_scales", "predict"),
     "receptive_field": ("receptive_field_table",),

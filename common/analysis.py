@@ -35,7 +35,7 @@ def conclude(
 
 def describe(config: Config, digits: Any, net: Any, history: list, fields: dict[str, Any]) -> Run:
     """The run that has just been made, with the mistakes that its network makes."""
-    from common.batches import Batches
+    from common.data import Batches
     from common.receptive_field import receptive_field_table
     from common.train import predict
 

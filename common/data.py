@@ -1,11 +1,12 @@
-"""The images of a run: MNIST, verified wherever it comes from, or a stand-in where it can't be had."""
+"""The images of a run, and batches of them: MNIST, verified wherever it comes from, or a stand-in."""
 
 import hashlib
 import io
+import math
 import os
 import urllib.request
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,12 @@ from torch import Tensor
 from torchvision import datasets
 
 from common import standin
+from common.augmentation import Augment
 from common.config import ROOT, SPLITS, InputError, refuse_bad, write_whole
 from common.runs import MNIST
 
 CACHE = ROOT / "data"
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
 FILES = {  # MNIST's, and the md5 of their content, uncompressed
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -81,6 +84,40 @@ def hold_out(images: Tensor, labels: Tensor, fold: int = 0) -> tuple[tuple[Tenso
     held = torch.zeros(len(labels), dtype=torch.bool)
     held[by_digit[fold::6]] = True
     return (images[~held], labels[~held]), (images[held], labels[held])
+
+
+class Batches:
+    """Iterates like a DataLoader over images that lie on the device: `for images, labels in batches`, `len(batches)`.
+
+    With a `seed`, every pass draws a new order and new amounts of augmentation, from a generator of its own on the CPU:
+    the same on every device, whatever else draws random numbers.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, augment: Augment | None = None
+    ) -> None:
+        if batch_size < 1 or len(images) < 1 or len(images) != len(labels):
+            sizes = f"{len(images)} images, {len(labels)} labels, batch_size {batch_size}"
+            raise InputError(f"{sizes}: there must be as many labels as images, and at least one a batch")
+        if augment and seed is None:
+            raise InputError("augmentation needs a seed to draw from: give Batches a seed")
+        self.images, self.labels, self.batch_size, self.augment = images, labels, batch_size, augment
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count, device = len(self.images), self.images.device
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+        order = order.to(device)
+        amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
+        for start in range(0, count, self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            images = self.images[chosen]
+            if amounts is not None:
+                images = self.augment.apply(images, amounts[start : start + self.batch_size])
+            yield (images - MEAN) / STD, self.labels[chosen]
 
 
 def prepare(data: str = "auto", source: Source = HERE) -> str:

@@ -8,8 +8,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from common.batches import MEAN, STD
 from common.config import ROOT, Config, InputError, write_whole
+from common.data import MEAN, STD
 from common.plots import BLUE, Picture, new_picture, style
 from common.runs import MNIST
 from common.standin import BOX, SIDE

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from common.batches import Augment
+from common.augmentation import Augment
 
 NAME = "rendered digits, not MNIST"
 VERSION = 3  # raise it whenever the images change: cached ones of another version are not read

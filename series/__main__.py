@@ -17,7 +17,8 @@ from series.execute import in_a_line
 from series.options import asked_for, from_caller, read_options
 from series.plans import SMOKE, Plan, change, parameters_of, plain, read_plan, stages_of
 from series.pool import Workers, clear, cores, record, run, shown, sole_use, threads
-from series.tasks import MNIST, Job, make_jobs
+from series.resume import MNIST, is_done, refuse_smaller
+from series.tasks import Job, make_jobs
 
 PLANS = Path(__file__).parent / "plans"
 
@@ -93,7 +94,7 @@ class Runner:
         work = self.make_work(read)
         with sole_use(work.folder):
             clear(work.folder)
-            todo = [job for job in work.jobs if read.fresh or not job.is_done()]
+            todo = [job for job in work.jobs if read.fresh or not is_done(job)]
             with self.make_workers(read, len(todo)) as workers:
                 print(f"{len(todo)} of {len(work.jobs)} runs to do on {work.dataset}, {workers.where}")
                 print(f"Results: {shown(work.folder)}", flush=True)
@@ -145,7 +146,7 @@ class Runner:
             for job in make_jobs(plan, folder, self.root, read.timeout)
         ]
         for job in jobs:
-            job.refuse_smaller()
+            refuse_smaller(job)
         whole = as_planned and plans[0].place and not in_place and not read.stages
         folder = outputs / "choices" if read.command == "choices" else folders[0]
         return Work(plans[0], jobs, folder, dataset, outputs / plans[0].place if whole else None)

@@ -23,8 +23,8 @@ from torchvision import transforms
 from torchvision.datasets import MNIST
 
 from common import plots  # noqa: F401  the same
-from common.batches import MEAN, STD, Batches
 from common.config import ROOT, commit
+from common.data import MEAN, STD, Batches
 
 LAST_STEP = sorted(path.stem for path in ROOT.glob("notebooks/[0-9]*.ipynb"))[-1]
 

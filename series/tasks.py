@@ -1,6 +1,5 @@
-"""What there is to run: a task for each notebook, setting and seed; where its results are, and whether they exist."""
+"""What there is to run: a task for each notebook, setting and seed, and where its results belong."""
 
-import contextlib
 import hashlib
 import json
 import re
@@ -9,11 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common.config import InputError, literals
+from common.config import literals
 from series.plans import Plan, cells_of, parameters_of
-
-MNIST = "MNIST"  # the name of the data set; the stand-in has another one
-TRAINING_IMAGES, HELD_OUT = 60_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -70,41 +66,6 @@ class Job:
     @property
     def stamp_text(self) -> str:
         return json.dumps(self.identity, indent=1, sort_keys=True) + "\n"
-
-    def is_done(self) -> bool:
-        """Whether the very same run is there; a variant's recorded one needs no stamp, which other clones lack."""
-        if not self.stamp.exists():
-            return self.by_variant and self.agrees(read(self.metrics))
-        there = self.metrics.exists() and (self.copy.exists() or not self.keep_copy)
-        return there and self.stamp.read_text(encoding="utf-8") == self.stamp_text
-
-    def agrees(self, run: dict[str, Any]) -> bool:
-        """Whether metrics are those of this run, as far as both name the same things."""
-        found = run.get("hyperparameters", {}) | {name: run.get(name) for name in ("split", "batch_size", "epochs")}
-        found["data"] = "mnist" if run.get("dataset") == MNIST else "rendered"
-        asked = json.loads(json.dumps(self.identity["parameters"]))
-        if not asked["epochs"]:  # as many as were published
-            del found["epochs"]
-        return bool(run) and all(found[name] == asked[name] for name in found.keys() & asked.keys())
-
-    def refuse_smaller(self) -> None:
-        """Let no run replace a longer one, one on more images, or one on MNIST where it isn't itself."""
-        asked, run = self.identity["parameters"], read(self.metrics)
-        with contextlib.suppress(KeyError, TypeError):  # nothing of use is there
-            mnist, epochs, images = run["dataset"] == MNIST, run["epochs"], run["images"]["train"]
-            available = TRAINING_IMAGES - HELD_OUT * (asked["split"] != "test")
-            mine = asked["epochs"] or epochs, min(asked.get("limit") or available, available)
-            less = mine[0] < epochs or mine[1] < images
-            if mnist if mnist != (asked["data"] == "mnist") else less:
-                raise InputError(f"{self.metrics} is of a bigger run: choose another folder with --out")
-
-
-def read(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing, if it is not there or can't be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}
 
 
 def make_jobs(plan: Plan, folder: Path, root: Path, minutes: float | None = None) -> list[Job]:

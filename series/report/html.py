@@ -16,8 +16,8 @@ from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from common.batches import MEAN, STD
 from common.config import ROOT, write_whole
+from common.data import MEAN, STD
 from common.inference import load_layers
 from series.report.notebooks import heading, read
 

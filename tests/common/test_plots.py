@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from common import plots
-from common.batches import Augment
+from common.augmentation import Augment
 from common.blocks import GlobalAveragePool, conv_block
 from common.receptive_field import receptive_field_table
 

@@ -15,8 +15,8 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect, sync_playwright
 from report_for_tests import PAGES, WEIGHTS, page_at
 
-from common.batches import MEAN, STD
 from common.config import ROOT
+from common.data import MEAN, STD
 from common.inference import as_mnist, restore
 from series.report.notebooks import network
 

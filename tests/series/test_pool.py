@@ -19,6 +19,7 @@ from fake_series import WRITE_METRICS, kill, results, wait_until
 from common.config import InputError, write_whole
 from series.execute import Result
 from series.pool import Progress, Workers, clear, deliver, last_line, record, run, sole_use
+from series.resume import is_done
 from series.tasks import Job, Task
 
 METRICS = '{"history": [{"test_accuracy": 99.0}]}'
@@ -90,10 +91,10 @@ def test_a_run_counts_as_done_only_once_all_of_it_is_in_place(moment, tmp_path, 
             deliver(one, FINE)
     else:
         deliver(one, FINE)
-    assert one.is_done() is (moment == 4)
+    assert is_done(one) is (moment == 4)
     monkeypatch.undo()
     deliver(one, FINE)
-    assert one.is_done()
+    assert is_done(one)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])

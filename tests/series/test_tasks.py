@@ -8,6 +8,7 @@ from fake_series import Series
 
 from common.config import InputError, write_whole
 from series.plans import change, read_plan
+from series.resume import is_done, refuse_smaller
 from series.tasks import Job, Task, digest, make_jobs
 
 VARIANTS = '[variants]\nB3 = {rule = "B3"}\nhigh = {learning_rate = 1}\n'
@@ -66,13 +67,13 @@ def test_each_stage_keeps_the_copy_of_its_own_lowest_seed(two):
 
 def test_a_run_counts_as_done_only_as_long_as_nothing_that_shapes_it_changes(series):
     [before] = jobs_of(series.add("01_first"), "copies = true")
-    assert not before.is_done()
+    assert not is_done(before)
     finish(before)
-    assert before.is_done() and jobs_of(series, "copies = true", epochs=15)[0].is_done()
+    assert is_done(before) and is_done(jobs_of(series, "copies = true", epochs=15)[0])
     for asked in ({"device": "cpu"}, {"split": "validation"}, {"batch_size": 32}, {"data": "rendered"}):
-        assert not jobs_of(series, "copies = true", **asked)[0].is_done(), asked
+        assert not is_done(jobs_of(series, "copies = true", **asked)[0]), asked
     before.copy.unlink()
-    assert not before.is_done()
+    assert not is_done(before)
 
 
 MODULES = {
@@ -125,11 +126,11 @@ def test_a_change_counts_in_what_a_notebook_imports_and_in_nothing_else(series, 
 def test_only_a_recorded_run_of_a_variant_counts_by_its_metrics_where_it_has_no_stamp(series, text, asked, run, done):
     job = jobs_of(series.add("01_first"), text)[0]
     job.identity["parameters"].update(asked)
-    assert not job.is_done()
+    assert not is_done(job)
     write_whole(job.metrics, json.dumps(RUN | run))
-    assert job.is_done() is done
+    assert is_done(job) is done
     write_whole(job.stamp, "of other code")
-    assert not job.is_done()
+    assert not is_done(job)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_no_run_replaces_a_bigger_one(series, asked, there, refused):
     finish(jobs_of(series.add("01_first"))[0], **there)
     [job] = jobs_of(series, **asked)
     try:
-        job.refuse_smaller()
+        refuse_smaller(job)
     except InputError as problem:
         assert refused and str(problem).endswith("is of a bigger run: choose another folder with --out")
     else:

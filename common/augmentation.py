@@ -1,7 +1,6 @@
-"""Batches of images that lie in memory, and augmentation of a whole batch at a time."""
+"""Augmentation: how images are turned, moved, scaled and sheared, a whole batch at a time."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 import torch
@@ -9,8 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.config import InputError
-
-MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels
 
 
 @dataclass(frozen=True)
@@ -59,37 +56,3 @@ def sampling_grid(amounts: Tensor, side: int) -> Tensor:
     columns = cos * x + (cos * slant - sin) * y - shift_x * 2 / side
     rows = sin * x + (sin * slant + cos) * y - shift_y * 2 / side
     return torch.stack([columns, rows], dim=1).movedim(1, 3)  # this memory layout is written faster
-
-
-class Batches:
-    """Iterates like a DataLoader over images that lie on the device: `for images, labels in batches`, `len(batches)`.
-
-    With a `seed`, every pass draws a new order and new amounts of augmentation, from a generator of its own on the CPU:
-    the same on every device, whatever else draws random numbers.
-    """
-
-    def __init__(
-        self, images: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, augment: Augment | None = None
-    ) -> None:
-        if batch_size < 1 or len(images) < 1 or len(images) != len(labels):
-            sizes = f"{len(images)} images, {len(labels)} labels, batch_size {batch_size}"
-            raise InputError(f"{sizes}: there must be as many labels as images, and at least one a batch")
-        if augment and seed is None:
-            raise InputError("augmentation needs a seed to draw from: give Batches a seed")
-        self.images, self.labels, self.batch_size, self.augment = images, labels, batch_size, augment
-        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.images) / self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count, device = len(self.images), self.images.device
-        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        order = order.to(device)
-        amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
-        for start in range(0, count, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            images = self.images[chosen]
-            if amounts is not None:
-                images = self.augment.apply(images, amounts[start : start + self.batch_size])
-            yield (images - MEAN) / STD, self.labels[chosen]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common import Augment, Batches, InputError
-from common.batches import sampling_grid
+from common.augmentation import sampling_grid
 
 NAMES = ("rotation", "shift_x", "shift_y", "scale", "shear", "brightness", "contrast")
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"))
