@@ -110,10 +110,11 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
         text = text[before.end() :]
     if lone and not alike:
         text = "".join(text.partition("**Analysis.**")[:2]) + f" {UNLIKE}"
-    whose = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
+    text = text.replace("**Analysis.**\n", f"**Analysis** ({whose(names['now'])}).\n")
+    owner = f"your run (seed {run.seed})" if lone else f"your {count(len(runs))} runs"
     if ours:
-        whose = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
-    return f"## Target / Result / Analysis: {whose}\n\n{tell_all(text, names)}"
+        owner = f"what we recorded ({count(len(runs))} runs, {'CPU' if run.device == 'cpu' else run.device})"
+    return f"## Target / Result / Analysis: {owner}\n\n{tell_all(text, names)}"
 
 
 def tell_all(text: str, names: dict[str, Any]) -> str:
@@ -158,8 +159,8 @@ def result(names: dict[str, Any]) -> str:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
-        ["gap after the last epoch: clean train accuracy less test", *(signed(runs.gap) for runs in columns.values())],
-        ["swing: highest less lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
+        ["gap: clean train accuracy minus test accuracy, last epoch", *(signed(runs.gap) for runs in columns.values())],
+        ["swing: highest minus lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
     found = verdict(before, now) if now else "**Result.** One run, and no verdict on the step."
@@ -173,12 +174,14 @@ def result(names: dict[str, Any]) -> str:
 def verdict(before: Runs | None, now: Runs) -> str:
     """What the step is worth, paired by seed; the five intervals of the series hold together."""
     if before is None:
-        return f"**Result.** {step(now).capitalize()} is where the series starts."
+        return "**Result.** The baseline of the series."
     try:
         gain = Gain.of(before, now, comparisons=5)
     except MissingRuns as missing:
         return f"**Result.** No verdict: {missing}."
-    return f"**Result: {gain.verdict}.** Seed by seed, {step(now)} has {gain} on {step(before)} (95% interval)."
+    interval = f"95% interval: {signed(gain.low, 3)} to {signed(gain.high, 3)}"
+    words = f"The difference from {step(before)} is {signed(gain.mean, 3)} points ({interval})"
+    return f"**Result: {gain.verdict}.** {words}, over {count(gain.pairs)} pairs of runs that share a seed."
 
 
 def step(runs: Runs) -> str:

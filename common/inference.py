@@ -98,7 +98,8 @@ def overlaps(mass: Tensor, zoom: float) -> Tensor:
 
 def show_answer(digit: Tensor, probabilities: Tensor, dataset: str = MNIST) -> Picture:
     """A digit as the network sees it, and the probability of each of the ten."""
-    finding = f"Read as a {probabilities.argmax()}, with a probability of {probabilities.max():.1%}"
+    sure = "above 99.9%" if probabilities.max() > 0.999 else f"{probabilities.max():.1%}"
+    finding = f"Read as a {probabilities.argmax()}, with a probability of {sure}"
     picture, (seen, chances) = new_picture(finding, 2.8, dataset, ncols=2)
     seen.imshow(digit.numpy(), cmap="gray_r", vmin=0, vmax=1)
     seen.set(xticks=[], yticks=[], xlabel="as the network sees it")

@@ -102,7 +102,7 @@ def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: i
     changed = augment.apply(copies, augment.draw(len(copies), torch.Generator().manual_seed(seed)))
     changed = changed.unflatten(0, (-1, COLUMNS - 2))
     grid = torch.cat([originals, changed, originals.flip(-1)], dim=1).flatten(0, 1)
-    title = "Every digit is moved a little, again in each epoch, but never mirrored: a mirrored 2 is no 2"
+    title = "Every digit is changed a little, differently in each epoch, but never mirrored: a mirrored 2 is no 2"
     picture, axes, side = grid_of_images(title, dataset, grid)
     axes.axvline(side, color=VERMILION, linewidth=2)
     axes.set_xticks([side / 2, side * 5, side * 9.5], ["original", "as training may see it", "not this"])
@@ -175,7 +175,7 @@ def dropped(maps: Tensor, rate: float) -> Picture:
     """Maps [channels, height, width] before and after dropout: values set to zero are crossed out."""
     after = F.dropout(maps, rate)
     lost = int(((after == 0) & (maps != 0)).sum())
-    title = f"Dropout at {rate:.0%} sets {lost} of {maps.numel()} values to zero, others in every batch"
+    title = f"Here dropout at {rate:.0%} zeroes {lost} of {maps.numel()} values, others in every batch"
     picture, panels = new_picture(title, 1.1, ncols=len(maps))
     for axes, before, now in zip(panels, maps.cpu().numpy(), after.cpu().numpy(), strict=True):
         axes.imshow(now, cmap="Blues", vmin=0, vmax=maps.max().item())
@@ -187,7 +187,9 @@ def dropped(maps: Tensor, rate: float) -> Picture:
 
 def both_orders(one: Tensor, other: Tensor) -> Picture:
     """The ten scores of a digit by two networks, side by side."""
-    picture, axes = new_picture(f"One function in two orders: scores differ by {(one - other).abs().max():.0e}", 2.4)
+    picture, axes = new_picture(
+        f"One function in two orders: scores differ by at most {(one - other).abs().max():.8f}", 2.4
+    )
     style(axes, "score of the digit", "")
     axes.bar(np.arange(10) - 0.2, one.tolist(), 0.4, color="0.6", label="1×1 convolution, then mean (step 3)")
     axes.bar(np.arange(10) + 0.2, other.tolist(), 0.4, color=BLUE, label="mean, then linear layer (step 4)")
@@ -243,14 +245,14 @@ def confusion(labels: Tensor, predictions: Tensor, dataset: str) -> Picture:
 
 
 def misclassified(images: Tensor, labels: Tensor, probabilities: Tensor, dataset: str, count: int = 20) -> Picture:
-    """The mistakes that the network was surest of: true digit → prediction, and its probability."""
+    """The mistakes with the highest probability: true digit → prediction."""
     confidence, predicted = probabilities.cpu().max(1)
     labels = labels.cpu()
     wrong = (predicted != labels).nonzero().flatten()
     shown = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
     grid = images.new_zeros(max(1, math.ceil(len(shown) / COLUMNS)) * COLUMNS, *images.shape[1:])
     grid[: len(shown)] = images[shown.to(images.device)]
-    title = f"The {len(shown)} mistakes it is surest of: true digit → prediction, probability"
+    title = f"The {len(shown)} mistakes with the highest probability: true digit → prediction"
     picture, axes, side = grid_of_images(title, dataset, grid, above=17)
     for place, index in enumerate(shown.tolist()):
         row, column = divmod(place, COLUMNS)

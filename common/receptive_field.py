@@ -13,7 +13,7 @@ from common.intervals import markdown_table as as_markdown
 HEAD = "Operation|nin|Ch_in|Ch_Out|padding|kernel|stride|nout|jin|jout|rin|rout|Activation_Size|Params#"
 FORMULAS = (
     "`nout = ⌊(nin + 2·padding - dilation·(kernel - 1) - 1) / stride⌋ + 1` · `jout = jin · stride` · "
-    "`rout = rin + dilation·(kernel - 1) · jin`. Params# of a row include the batch norm that follows it."
+    "`rout = rin + dilation·(kernel - 1) · jin`. Activation_Size is the input's; Params# includes batch norm's."
 )
 WINDOWS = nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d
 POOL = {GlobalAveragePool: "GAP", nn.AdaptiveAvgPool2d: "GAP", nn.AdaptiveMaxPool2d: "Global max pool"}

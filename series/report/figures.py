@@ -41,7 +41,7 @@ def spread(results: list[Runs]) -> Picture:
         least = min(least, 0.7 * LIMIT)
     for place, (runs, gain) in enumerate(zip(results, gains(results), strict=True)):
         draw_step(axes, place, runs, gain.verdict if gain else "one run" if place else "start")
-    key = "a dot is a run: the mean of its last five epochs, with their range"
+    key = "a dot is a run: the mean of its last five epochs, with their range; green: all five at the goal"
     axes.annotate(key, (0.99, 0.03), xycoords="axes fraction", ha="right", color="0.35", fontsize=10)
     labels = [fill(name.replace(" · ", "\n"), 15, replace_whitespace=False) for name in names]
     axes.set_xticks(range(len(results)), [f"step {label}" for label in labels], fontsize=11)
@@ -78,10 +78,10 @@ def headline(results: list[Runs]) -> str:
         return f"{first}no goal applies"
     there = [runs for runs in results if runs.holding]
     if not there:
-        return f"{first}no run reaches the goal"
+        return f"{first}no run holds the goal"
     last, only = there[-1], "only " if len(there) == 1 else ""
     many = f"all {count(len(last))}" if last.holding == len(last) else f"{last.holding} of {len(last)}"
-    return f"{first}{only}step {int(last.name[:2])} reaches the goal, in {many} runs"
+    return f"{first}{only}step {int(last.name[:2])} holds the goal, in {many} runs"
 
 
 def curves(results: list[Runs]) -> Picture:
@@ -146,7 +146,7 @@ def landscape(points: list[Point]) -> Picture:
     """Systems by their accuracy, a row each, those with the fewest parameters on top."""
     rows = sorted(points)
     best = next((point for point in rows if mean(point.ends) >= GOAL), rows[0])
-    words = f"The fewest parameters that average {GOAL}% or more: {best.parameters:,} ({best.name})"
+    words = f"The fewest parameters that average {GOAL}% here: {best.parameters:,} ({best.name})"
     picture, axes = new_picture(words, 1 + 0.24 * len(rows))
     style(axes, "test accuracy, mean of the last five epochs, %", "")
     kinds = list(dict.fromkeys(point.kind for point in rows))

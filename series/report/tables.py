@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from series.report.notebooks import COLAB, title
 # What a step changes, in code; a test looks for it in the notebooks.
 CHANGES = {
     "01_skeleton": "`conv_block(8, 12, norm=False)` …, `nn.Conv2d(16, 10, 1)`, `GlobalAveragePool()`",
-    "02_batchnorm": "`conv_block(8, 12)` for `conv_block(8, 12, norm=False)`",
+    "02_batchnorm": "`conv_block(8, 12)` instead of `conv_block(8, 12, norm=False)`",
     "03_dropout": "`conv_block(16, 16, dropout=dropout)`",
-    "04_gap_fc": "`GlobalAveragePool(), nn.Linear(16, 10)` for `nn.Conv2d(16, 10, 1), GlobalAveragePool()`",
+    "04_gap_fc": "`GlobalAveragePool(), nn.Linear(16, 10)` instead of `nn.Conv2d(16, 10, 1), GlobalAveragePool()`",
     "05_augmentation": "`Batches(…, Augment(…))`",
-    "06_lr_scheduler": "`LambdaLR(optimizer, …)`",
+    "06_lr_scheduler": "`LambdaLR(optimizer, …)`, `learning_rate = 0.2`",
 }
 LEARNT, FINE = 90, 99  # %: below the one a run learnt nothing; above the other all recipes spread alike
 
@@ -76,7 +76,7 @@ def evidence(results: list[Runs]) -> str:
         cells = [f"[{runs.name}]({runs.name}.ipynb)", f"{runs.parameters:,.0f}", len(runs), plus_minus(runs.ends)]
         cells += [f"{lowest:.2f}", held(runs), f"{runs.swing:.2f}", f"{runs.clean:.2f}", signed(runs.gap)]
         rows.append([*cells, f"{runs.loss:.4f}"])
-    head = ["", "parameters", "runs", "last five epochs, %", "lowest epoch", f"hold {GOAL}%"]
+    head = ["", "parameters", "runs", "last five epochs, %, mean ± SD", "lowest of all", f"hold {GOAL}%"]
     return markdown_table([*head, "swing", "train, clean", "gap", "test loss"], rows)
 
 
@@ -87,7 +87,7 @@ def steps(results: list[Runs]) -> str:
         interval = f"{signed(gain.low, 3)} to {signed(gain.high, 3)}" if gain else ""
         paired = [gain.pairs, gain.verdict] if gain else [0, "–"]
         rows.append([f"{before.name} → {after.name}", signed(after.end - before.end, 3), interval, *paired])
-    return markdown_table(["", "difference, points", "95% interval", "pairs", "verdict"], rows)
+    return markdown_table(["", "difference, points", "interval, 95% for all five", "pairs", "verdict"], rows)
 
 
 def terminal(results: list[Runs]) -> str:
@@ -168,21 +168,23 @@ def question(plan: Plan, outputs: Path, spread: Spread) -> str:
     for name, runs in found.items():
         size, accuracy, difference = f"{runs.parameters:,.0f}" if runs else "", "not run", ""
         if runs and min(runs.ends) < LEARNT:
-            accuracy, difference = ", ".join(f"{end:.2f}" for end in runs.ends), "a run learnt nothing"
+            accuracy, difference = ", ".join(f"{end:.2f}" for end in runs.ends), "learned nothing"
         elif runs:
             accuracy = f"{runs.end:.3f} ± {spread.margin(runs):.3f}"
             difference = spread.compare(taken, runs) if taken and runs is not taken else ""
         label = name.replace("_", " ")
         rows.append([f"**{label}**" if name == plan.taken else label, size, len(runs), accuracy, difference])
-    return markdown_table(["", "parameters", "runs", "last five, %", "against the bold answer, points"], rows)
+    return markdown_table(["", "parameters", "runs", "last five, %, ± 95%", "minus the bold answer, points"], rows)
 
 
 def choices(plans: list[Plan], outputs: Path) -> dict[str, str]:
     """The content of the page of the choices, by mark."""
     spread = Spread(outputs / "choices")
     sections = [[f"## {plan.title}", plan.note, question(plan, outputs, spread)] for plan in plans]
-    words = f"{len(plans)} questions, {spread.count} runs. Runs of one recipe deviate from their mean by"
-    words += f" {spread.fine[0]:.3f} points ({spread.fine[1]} degrees of freedom; {spread.other[0]:.2f} below {FINE}%)."
+    words = f"{len(plans)} questions, {spread.count} runs. The standard deviation between runs of one recipe is"
+    words += (
+        f" {spread.fine[0]:.3f} points ({spread.fine[1]} degrees of freedom), and {spread.other[0]:.2f} below {FINE}%."
+    )
     return {"spread": words, "questions": "\n\n".join(part for section in sections for part in section if part)}
 
 
@@ -193,8 +195,9 @@ def compared(plan: Plan, outputs: Path) -> str:
     """
     found = {name: Runs.read(outputs / plan.place / plain(name)) for name in plan.variants}
     pairs = [{(run.split, run.seed): run.end for run in runs} for runs in found.values()]
-    if any(one.keys() != pairs[0].keys() for one in pairs) or not pairs[0]:
-        return f"{sum(map(len, pairs))} runs are there; nothing is judged before all are."
+    asked = {*product(plan.grid["split"], plan.seeds)}
+    if any(one.keys() != asked for one in pairs):
+        return f"{sum(map(len, pairs))} of {len(asked) * len(pairs)} runs are done. Nothing is judged before all are."
     lines = list(zip(*(one.values() for one in pairs), strict=True))
     centred = [[end - mean(line) for end in line] for line in lines]
     deviation, _ = pooled_deviation([list(answer) for answer in zip(*centred, strict=True)])
@@ -207,14 +210,14 @@ def compared(plan: Plan, outputs: Path) -> str:
         against = Gain(gain, gain - margin, gain + margin, len(lines))
         label, difference = name.replace("_", " "), "" if name == plan.taken else f"{against}: {against.verdict}"
         rows.append([label, f"{runs.parameters:,.0f}", len(runs), plus_minus(runs.ends), held(runs), difference])
-    head = ["", "parameters", "runs", "last five, %", f"hold {GOAL}%", f"against {plan.taken}"]
+    head = ["", "parameters", "runs", "last five, %, mean ± SD", f"hold {GOAL}%", f"minus {plan.taken}"]
     return markdown_table(head, rows)
 
 
 def statistics(runs: Runs) -> str:
     """A row a way of testing the same weights: by where batch norm's statistics are from."""
     rows = [["all training images", len(runs), plus_minus(runs.ends), f"{runs.swing:.3f}", held(runs), ""]]
-    for way, name in {"few": "10,000 training images", "usual": "training, as it leaves them"}.items():
+    for way, name in {"few": "10,000 training images", "usual": "training (usual)"}.items():
         there = Runs(run for run in runs if f"{way}_correct" in run.history[-1])
         if not there:
             continue
@@ -222,5 +225,5 @@ def statistics(runs: Runs) -> str:
         gain = Gain(*of_mean([run.end - other.end for run, other in zip(there, each, strict=True)]), len(each))
         cells = [plus_minus(each.ends), f"{each.swing:.3f}", held(each), f"{gain}: {gain.verdict}"]
         rows.append([name, len(each), *cells])
-    head = ["statistics from", "runs", "last five, %", "swing", f"hold {GOAL}%", "all images against it"]
+    head = ["statistics from", "runs", "last five, %, mean ± SD", "swing", f"hold {GOAL}%", "all images minus this"]
     return markdown_table(head, rows)

@@ -60,7 +60,7 @@ def test_a_run_meets_an_aim_or_misses_it(names: dict, words: str) -> None:
 def test_the_result_says_whose_its_figures_are() -> None:
     assert (count(1), count(10), count(60)) == ("one", "ten", "60")
     many = result(names_for(99.2, 99.4))
-    assert "**Result: too close to call.** Seed by seed, step 2 has +0.205 points" in many
+    assert "**Result: too close to call.** The difference from step 1 is +0.205 points (95% interval: −" in many
     assert "**Result: helps.**" in result(names_for(99.2, 99.2, 99.2, 99.2))
     assert "| step 1, mean of two runs | step 2, mean of two runs |" in many and "your run" not in many
     lone = result(names_for(99.2, 99.4) | {"lone": True, "run": make(*[99.3] * 5, seed=7)})
@@ -72,7 +72,7 @@ def test_the_result_says_whose_its_figures_are() -> None:
 def test_every_claim_is_borne_out_by_the_recorded_runs(stage: str) -> None:
     text = block(recorded(stage)[0], STAGES[stage])
     assert text.startswith("## Target / Result / Analysis: what we recorded")
-    for heading in "**Target.**", "**Result", "**Analysis.**", "**Try it.**":
+    for heading in "**Target.**", "**Result", "**Analysis** (mean of ", "**Try it.**":
         assert heading in text
     assert "Not borne out" not in text and "Left out" not in text
     assert not re.search(r"this run|your run", text, re.I)
@@ -96,7 +96,7 @@ def test_a_network_of_ones_own_is_told_beside_the_nearest_choice(tmp_path: Path)
     text = block(own, tmp_path)
     assert "nearest to yours reached 99.50% (4 runs)" in text and "What differs: dropout, parameters." in text
     replace(own, seed=1).save(tmp_path)
-    assert "Seed by seed, yours has " in block(own, tmp_path)
+    assert " Yours differs by " in block(own, tmp_path)
     short = make(99.0, epochs=1, stage="playground")
     assert short.save(tmp_path / "short") and "No recorded run is like" in block(short, tmp_path / "short")
 

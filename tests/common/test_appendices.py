@@ -37,7 +37,7 @@ def names_of(notebook: str, *cells: str, **settings: Any) -> dict[str, Any]:
     exec(source["imports"], names)
     for code in (source[cell] for cell in cells):
         kept = [node for node in ast.parse(code).body if not isinstance(node, ast.Expr)]
-        if cells[-1] in ("data", "fit"):
+        if cells[-1] in ("data", "fit", "idea"):
             kept = [node for node in kept if isinstance(node, ast.ClassDef | ast.FunctionDef)]
         exec(compile(ast.Module(kept, []), notebook, "exec"), names)
     return names
@@ -93,7 +93,7 @@ def test_a_schedule_stays_between_nothing_and_its_highest_rate(schedule: str, wa
     assert all(0 <= one <= 1 for one in heights) and max(heights) > (0.2 if schedule == "cosine" else 0.99)
     assert schedule in ("constant", "steps") or heights[-1] == pytest.approx(0)
     if schedule == "settle":
-        step = names_of("06_lr_scheduler", "fit", warmup=warmup)["height"]
+        step = names_of("06_lr_scheduler", "idea", warmup=warmup)["height"]
         assert heights[::100] == [step(n / 10) for n in range(11)]
 
 

@@ -97,6 +97,11 @@ def test_the_three_lines_that_step_6_gives_for_colab_show_an_answer(tmp_path, mo
     colab.files = SimpleNamespace(upload=lambda: {"mine (1).png": b"its bytes"})
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     monkeypatch.chdir(tmp_path)
-    known = {"net": network(), "classify_file": classify_file, "show_answer": show_answer}
+    known = {
+        "net": network(),
+        "digits": SimpleNamespace(name="MNIST"),
+        "classify_file": classify_file,
+        "show_answer": show_answer,
+    }
     exec("\n".join(lines[:2]), known)
     assert len(lines) == 3 and eval(lines[2], known).alt.startswith("Read as a ")
