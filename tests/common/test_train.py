@@ -1,7 +1,9 @@
 """Training, evaluation, and what is printed and recorded of an epoch."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from copy import deepcopy
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
 from common import Augment, Batches, GlobalAveragePool, conv_block, measure_scales
+from common.config import ROOT
 from common.train import Captured, DivergedError, evaluate, fit, is_interactive, predict, refresh_norms, train_epoch
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"))
@@ -228,3 +231,28 @@ def test_scales_are_those_of_the_first_step_and_the_network_is_left_as_it_was(no
     assert scales["gradients"] == pytest.approx([other[block][0].weight.grad.norm().item() for block in (0, 1)])
     assert scales["values"] == pytest.approx([other[:block](images).std().item() for block in (1, 2)])
     assert not changes(net, before) and not net.training and all(weight.grad is None for weight in net.parameters())
+
+
+def test_the_path_of_the_matrix_product_reaches_the_steps_with_a_linear_layer_alone():
+    """Why steps 4 to 6 differ between processors, and steps 1 to 3 need not: MKL chooses its path by processor."""
+
+    def loss(head: str, path: dict[str, str]) -> str:
+        code = f"""
+import torch
+from torch import nn
+from common import GlobalAveragePool, conv_block
+from common.train import train_epoch
+torch.set_num_threads(1)
+torch.manual_seed(0)
+net = nn.Sequential(conv_block(1, 8), conv_block(8, 16, pool=True), {head})
+batches = [(torch.rand(64, 1, 28, 28), torch.randint(10, (64,))) for _ in range(20)]
+print(train_epoch(net, batches, torch.optim.SGD(net.parameters(), 0.1))[0].hex())
+"""
+        settings = {"cwd": ROOT, "env": os.environ | path, "capture_output": True, "text": True}
+        return subprocess.run([sys.executable, "-c", code], **settings).stdout
+
+    heads = "nn.Conv2d(16, 10, 1), GlobalAveragePool()", "GlobalAveragePool(), nn.Linear(16, 10)"
+    ours, others = ([loss(head, path) for head in heads] for path in ({}, {"MKL_CBWR": "COMPATIBLE"}))
+    assert ours[0] == others[0] != ""
+    if torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        assert ours[1] != others[1]
