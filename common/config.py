@@ -100,7 +100,7 @@ RULES = {
     "schedule": one_of("settle", "constant", "steps", "cosine", "one_cycle", "linear"),
     "optimizer": one_of("sgd", "muon"),
     "widths": numbers(1, 'the channels of each block, such as "8 8 12"'),
-    **dict.fromkeys(("pooled", "padded", "separable", "shared"), BLOCKS),
+    **dict.fromkeys(("pooled", "padded", "separable", "residual", "shared"), BLOCKS),
     "activation": one_of("relu", "leaky_relu", "silu"),
     "init": one_of("pytorch", "he"),
     "head": one_of("gap_fc", "conv_gap", "flatten_fc"),

@@ -52,9 +52,10 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     return matrix
 
 
-def muon(net: nn.Module, learning_rate: float, kernels: float) -> Muon:
-    """Muon at the rate `kernels` for the kernels of convolutions, SGD at `learning_rate` for all other weights."""
+def muon(net: nn.Module, learning_rate: float, kernel_rate: float) -> Muon:
+    """Muon at `kernel_rate` for kernels that mix channels, SGD at `learning_rate` for all other weights."""
     weights = list(net.parameters())
-    convolutions = {"params": [w for w in weights if w.ndim == 4], "lr": kernels, "momentum": 0.95, "orthogonal": True}
-    others = {"params": [w for w in weights if w.ndim != 4]}
-    return Muon([convolutions, others], learning_rate, momentum=0.9)
+    mixing = {layer.weight for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1}
+    kernels = {"params": [w for w in weights if w in mixing], "lr": kernel_rate, "momentum": 0.95, "orthogonal": True}
+    others = {"params": [w for w in weights if w not in mixing]}
+    return Muon([kernels, others], learning_rate, momentum=0.9)

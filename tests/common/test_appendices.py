@@ -79,6 +79,14 @@ def test_the_playground_has_the_network_of_every_choice(folder) -> None:
     assert (nn.SiLU in kinds, nn.LeakyReLU in kinds) == (activation == "silu", activation == "leaky_relu")
 
 
+def test_a_residual_block_adds_the_middle_of_its_input_and_nothing_to_new_channels() -> None:
+    make_block = names_of("appendix_playground", "block", residual="4", separable="4")["make_block"]
+    block, maps = make_block(4, 6, 8, 0.0).eval(), torch.rand(2, 6, 9, 9)
+    plain = nn.Sequential(*block)(maps)
+    plain[:, :6] += maps[:, :, 1:-1, 1:-1]
+    assert torch.equal(block(maps), plain)
+
+
 def test_hes_weights_are_as_large_as_they_must_be() -> None:
     weights = [layer.weight for layer in playground(init="he", norm=False).modules() if isinstance(layer, nn.Conv2d)]
     for weight in weights[2:]:

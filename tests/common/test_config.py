@@ -27,7 +27,7 @@ TABLE = {  # values that are right, and wrong ones; NEVER is wrong, too, and so 
     "schedule": (["settle", "constant", "steps", "cosine", "one_cycle", "linear"], ["Cosine"]),
     "optimizer": (["sgd", "muon"], ["adam"]),
     "widths": (["1", "8 8 12", "9999"], ["0 8", "-1", "08", "8, 8", "88888", "1.5", "10000", "٣"]),
-    **dict.fromkeys(("pooled", "padded", "separable", "shared"), (["", "1", "1 3"], ["0", "1, 3"])),
+    **dict.fromkeys(("pooled", "padded", "separable", "residual", "shared"), (["", "1", "1 3"], ["0", "1, 3"])),
     "activation": (["relu", "leaky_relu", "silu"], ["ReLU"]),
     "init": (["pytorch", "he"], ["xavier"]),
     "head": (["gap_fc", "conv_gap", "flatten_fc"], ["fc"]),

@@ -21,7 +21,7 @@ def test_singular_values_come_near_to_1_weak_ones_too_and_the_directions_are_kep
 
 def test_a_kernel_steps_by_nesterov_momentum_made_orthogonal_and_what_has_no_gradient_stays():
     layer, velocity = nn.Conv2d(2, 4, 3), 0
-    optimizer, bias = muon(layer, 0.1, kernels=0.5), layer.bias.detach().clone()
+    optimizer, bias = muon(layer, 0.1, kernel_rate=0.5), layer.bias.detach().clone()
     for size in (1, 1, 0):
         before, layer.weight.grad = layer.weight.detach().clone(), size * torch.randn_like(layer.weight)
         optimizer.step()
@@ -32,9 +32,10 @@ def test_a_kernel_steps_by_nesterov_momentum_made_orthogonal_and_what_has_no_gra
 
 
 def network() -> nn.Module:
-    """Two convolutions and a linear layer."""
+    """Two convolutions that mix channels, one that doesn't, and a linear layer."""
     torch.manual_seed(1)
-    return nn.Sequential(conv_block(1, 4), conv_block(4, 6), GlobalAveragePool(), nn.Linear(6, 10))
+    depthwise = nn.Conv2d(4, 4, 3, groups=4, bias=False)
+    return nn.Sequential(conv_block(1, 4), depthwise, conv_block(4, 6), GlobalAveragePool(), nn.Linear(6, 10))
 
 
 def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
@@ -51,13 +52,13 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[
 
 def test_other_weights_step_as_by_sgd_at_a_rate_of_their_own():
     net, other = network(), network()
-    free = [weight for weight in other.parameters() if weight.ndim != 4]
-    train(net, muon(net, 0.1, kernels=0.0), 5)
+    free = [weight for weight in other.parameters() if weight.ndim != 4 or weight is other[1].weight]
+    train(net, muon(net, 0.1, kernel_rate=0.0), 5)
     train(other, torch.optim.SGD(free, 0.1, momentum=0.9, nesterov=True), 5)
     torch.testing.assert_close(net.state_dict(), other.state_dict())
 
 
 def test_it_learns_in_either_layout_alike():
     nets = network(), network().to(memory_format=torch.channels_last)
-    one, same = (train(net, muon(net, 0.1, kernels=0.03), 20) for net in nets)
+    one, same = (train(net, muon(net, 0.1, kernel_rate=0.03), 20) for net in nets)
     assert one[-1] < 0.9 * one[0] and one == pytest.approx(same, rel=1e-3)
