@@ -86,7 +86,8 @@ def steps(results: list[Runs]) -> str:
     for (before, after), gain in zip(pairwise(results), gains(results)[1:], strict=True):
         interval = f"{signed(gain.low, 3)} to {signed(gain.high, 3)}" if gain else ""
         paired = [gain.pairs, gain.verdict] if gain else [0, "–"]
-        rows.append([f"{before.name} → {after.name}", signed(after.end - before.end, 3), interval, *paired])
+        difference = gain.mean if gain else after.end - before.end
+        rows.append([f"{before.name} → {after.name}", signed(difference, 3), interval, *paired])
     return markdown_table(["", "difference, points", "interval, 95% for all five", "pairs", "verdict"], rows)
 
 
