@@ -60,20 +60,11 @@ def fit(
             test_loss, test_correct, test_accuracy = evaluate(net, test_loader)
         except DivergedError as error:
             raise DivergedError(f"epoch {epoch}, {error}: try a lower learning_rate") from None
-        row = {
-            "epoch": epoch,
-            "lr": rate,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "train_accuracy_clean": clean,
-            **usual,
-            "test_loss": test_loss,
-            "test_correct": test_correct,
-            "test_accuracy": test_accuracy,
-            "seconds": time.perf_counter() - start,
-        }
-        history.append(row)
-        log_epoch(row, epochs)
+        row = {"epoch": epoch, "lr": rate, "train_loss": train_loss, "train_accuracy": train_accuracy}
+        row |= {"train_accuracy_clean": clean, **usual}
+        row |= {"test_loss": test_loss, "test_correct": test_correct, "test_accuracy": test_accuracy}
+        history.append(row | {"seconds": time.perf_counter() - start})
+        log_epoch(history[-1], epochs)
     return history
 
 
