@@ -176,10 +176,11 @@ def verdict(before: Runs | None, now: Runs) -> str:
     if before is None:
         return "**Result.** The baseline of the series."
     try:
-        gain = Gain.of(before, now, comparisons=5)
+        gain = Gain.of(before, now, comparisons=5 if now.name[:2].isdigit() else 1)
     except MissingRuns as missing:
         return f"**Result.** No verdict: {missing}."
-    interval = f"95% interval: {signed(gain.low, 3)} to {signed(gain.high, 3)}"
+    kind = "simultaneous 95%" if now.name[:2].isdigit() else "95%"
+    interval = f"{kind} interval: {signed(gain.low, 3)} to {signed(gain.high, 3)}"
     words = f"The difference from {step(before)} is {signed(gain.mean, 3)} points ({interval})"
     return f"**Result: {gain.verdict}.** {words}, over {count(gain.pairs)} pairs of runs that share a seed."
 
