@@ -60,7 +60,10 @@ def test_a_run_meets_an_aim_or_misses_it(names: dict, words: str) -> None:
 def test_the_result_says_whose_its_figures_are() -> None:
     assert (count(1), count(10), count(60)) == ("one", "ten", "60")
     many = result(names_for(99.2, 99.4))
-    assert "**Result: too close to call.** The difference from step 1 is +0.205 points (simultaneous 95% interval: −" in many
+    assert (
+        "**Result: too close to call.** The difference from step 1 is +0.205 points (simultaneous 95% interval: −"
+        in many
+    )
     assert "**Result: helps.**" in result(names_for(99.2, 99.2, 99.2, 99.2))
     assert "| step 1, mean of two runs | step 2, mean of two runs |" in many and "your run" not in many
     lone = result(names_for(99.2, 99.4) | {"lone": True, "run": make(*[99.3] * 5, seed=7)})
