@@ -189,7 +189,6 @@ FIGURES = {
     "clean": lambda run: run.history[-1]["train_accuracy_clean"],  # in eval mode, on images as they are
     "gap": lambda run: run.clean - run.last,
     "loss": lambda run: mean(row["test_loss"] for row in run.history[-5:]),
-    "late_rate": lambda run: 100 * run.history[-4]["lr"] / max(row["lr"] for row in run.history),  # % of the highest
 }
 
 
