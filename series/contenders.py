@@ -79,7 +79,7 @@ def run_cells(notebook: str, cells: str, **other: dict[str, Any]) -> dict[str, A
 def last_step(settings: Settings) -> nn.Module:
     """The last notebook of the series."""
     asked = {name: getattr(settings, name) for name in ("data", "seed", "limit", "epochs") if getattr(settings, name)}
-    return run_cells(LAST_STEP, "parameters imports data net fit", parameters=asked | {"device": "cpu"})["net"]
+    return run_cells(LAST_STEP, "parameters imports data net idea fit", parameters=asked | {"device": "cpu"})["net"]
 
 
 def one_file(settings: Settings) -> nn.Module:

@@ -22,7 +22,7 @@ from common.train import Captured, train_epoch
 from series.contenders import LAST_STEP, run_cells
 from series.pool import cores
 
-CELLS = "parameters imports data net fit"
+CELLS = "parameters imports data net idea fit"
 Figures = dict[str, Any]
 
 
