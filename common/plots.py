@@ -111,8 +111,8 @@ def augmented(images: Tensor, augment: Any, dataset: str, seed: int = 0, rows: i
     return picture
 
 
-def curves(history: list[dict], dataset: str, before: list[dict] | None = None) -> Picture:
-    """Loss and accuracy by epoch: train while training, train clean where it was measured, test, and test before."""
+def curves(history: list[dict], dataset: str) -> Picture:
+    """Loss and accuracy by epoch: train while training, train clean where it was measured, and test."""
     title = f"Last epoch: {history[-1]['test_accuracy']:.2f}% of the test images right"
     picture, (loss, accuracy) = new_picture(title, 4.0, dataset, ncols=2)
     style(loss, "epoch", "loss (log scale)")
@@ -121,7 +121,6 @@ def curves(history: list[dict], dataset: str, before: list[dict] | None = None) 
     loss.yaxis.set_major_formatter("{x:g}")
     style(accuracy, "epoch", "accuracy, %")
     for axes, name in (loss, "loss"), (accuracy, "accuracy"):
-        draw_series(axes, before or [], f"test_{name}", "test, step before", "0.6", ":")
         draw_series(axes, history, f"train_{name}", "train, while training", SKY, "^--")
         draw_series(axes, history, f"train_{name}_clean", "train, clean", BLUE, "s")
         draw_series(axes, history, f"test_{name}", "test", VERMILION, "o-")
