@@ -114,6 +114,6 @@ def site(address: str) -> str:
     """Where to draw a digit: in the report as GitHub serves it, or in the one at hand."""
     owner, _, name = address.partition("/")
     served = f"[the report](https://{owner.lower()}.github.io/{name}/)"
-    report = served if address else "[the report](outputs/html/index.html) (a page for your browser)"
+    report = served if address else "[the report](outputs/html/index.html)"
     photo = "classify a photo at the end of [step 6](notebooks/06_lr_scheduler.ipynb)"
     return f"Draw a digit of your own in {report}, or {photo}."
