@@ -172,14 +172,14 @@ def result(names: dict[str, Any]) -> str:
 
 
 def verdict(before: Runs | None, now: Runs) -> str:
-    """What the step is worth, paired by seed; the five intervals of the series hold together."""
+    """What the step is worth, paired by seed; the five intervals of the series are simultaneous."""
     if before is None:
         return "**Result.** The baseline of the series."
+    comparisons, kind = (5, "simultaneous 95%") if now.name[:2].isdigit() else (1, "95%")
     try:
-        gain = Gain.of(before, now, comparisons=5 if now.name[:2].isdigit() else 1)
+        gain = Gain.of(before, now, comparisons)
     except MissingRuns as missing:
         return f"**Result.** No verdict: {missing}."
-    kind = "simultaneous 95%" if now.name[:2].isdigit() else "95%"
     interval = f"{kind} interval: {signed(gain.low, 3)} to {signed(gain.high, 3)}"
     words = f"The difference from {step(before)} is {signed(gain.mean, 3)} points ({interval})"
     return f"**Result: {gain.verdict}.** {words}, over {count(gain.pairs)} pairs of runs that share a seed."

@@ -202,8 +202,8 @@ def compared(plan: Plan, outputs: Path) -> str:
     lines = list(zip(*(one.values() for one in pairs), strict=True))
     centred = [[end - mean(line) for end in line] for line in lines]
     deviation, _ = pooled_deviation([list(answer) for answer in zip(*centred, strict=True)])
+    deviation *= math.sqrt(len(found) / (len(found) - 1))  # the pairs' means were taken away, too
     freedom = (len(found) - 1) * (len(lines) - 1)
-    deviation *= math.sqrt(len(found) * (len(lines) - 1) / freedom)  # the pairs' means were taken away, too
     margin = student_t(1 - 0.05 / (len(found) - 1), freedom) * deviation * math.sqrt(2 / len(lines))
     rows = []
     for name, runs in found.items():
