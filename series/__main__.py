@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.config import ROOT, InputError, choose_device
+from common.runs import MNIST
 from series.execute import in_a_line
 from series.options import asked_for, from_caller, read_options
 from series.plans import SMOKE, Plan, change, parameters_of, plain, read_plan, stages_of
 from series.pool import Workers, clear, cores, record, run, shown, sole_use, threads
-from series.resume import MNIST, is_done, refuse_smaller
+from series.resume import is_done, refuse_smaller
 from series.tasks import Job, make_jobs
 
 PLANS = Path(__file__).parent / "plans"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from common.config import InputError
+from common.runs import MNIST
 from series.tasks import Job
 
-MNIST = "MNIST"  # the name of the data set; the stand-in has another one
 TRAINING_IMAGES, HELD_OUT = 60_000, 10_000
 
 
