@@ -29,6 +29,7 @@ FILES = {  # MNIST's, and the md5 of their content, uncompressed
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+AT_ONCE = {"cuda": 64}  # batches prepared together: a GPU is faster than a program that launches its kernels
 LARGEST = 48_000_000  # bytes: more than any of them has, and the most that is read or unpacked
 
 
@@ -112,12 +113,14 @@ class Batches:
         order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
         order = order.to(device)
         amounts = self.augment.draw(count, self.generator).to(device) if self.augment else None
-        for start in range(0, count, self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        several = self.batch_size * AT_ONCE.get(device.type, 1)
+        for start in range(0, count, several):
+            chosen = order[start : start + several]
             images = self.images[chosen]
             if amounts is not None:
-                images = self.augment.apply(images, amounts[start : start + self.batch_size])
-            yield (images - MEAN) / STD, self.labels[chosen]
+                images = self.augment.apply(images, amounts[start : start + several])
+            images, labels = (images - MEAN) / STD, self.labels[chosen]
+            yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
 
 
 def prepare(data: str = "auto", source: Source = HERE) -> str:

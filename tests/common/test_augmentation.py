@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common import Augment, Batches, InputError
+from common import Augment, Batches, InputError, data
 from common.augmentation import sampling_grid
 
 NAMES = ("rotation", "shift_x", "shift_y", "scale", "shear", "brightness", "contrast")
@@ -80,9 +80,10 @@ def test_amounts_are_drawn_evenly_up_to_the_number_given_either_way():
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
-def test_every_image_of_every_pass_is_moved_in_its_own_way_on_every_device_and_all_else_stays_as_it_is(device):
+def test_every_image_of_every_pass_is_moved_in_its_own_way_on_every_device_and_nothing_else(device, monkeypatch):
     images, passes, random = picture(count=1).expand(12, 1, 7, 7), [], torch.get_rng_state()
-    for size, target in ((4, "cpu"), (5, device)):
+    for size, target, at_once in ((4, "cpu", 1), (5, device, 2)):
+        monkeypatch.setitem(data.AT_ONCE, device, at_once)  # batches prepared together, which makes no difference
         batches = Batches(images.to(target), torch.arange(12).to(target), size, 7, Augment(*[0.5] * 7))
         passes.append(torch.cat([moved.cpu() for _ in range(2) for moved, _ in batches]))
     assert torch.allclose(*passes, atol=1e-4) and len(passes[0].flatten(1).unique(dim=0)) == 24
