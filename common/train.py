@@ -39,12 +39,14 @@ def fit(
 
     `clean_loader` has the training images as they are; it is evaluated after the first, the last and every fifth epoch.
     `fresh_norms` tests twice: in the usual way, and with batch norm's statistics anew from 10,000 of these, in the
-    last five epochs from all. `channels_last` is a faster layout. A seed gives the same figures on one machine.
+    last five epochs from all. `channels_last` is a layout that CPUs are faster with. A seed gives the same figures on
+    one machine.
     """
     fresh_norms = fresh_norms and any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
-    if channels_last:
+    on_gpu = any(weight.is_cuda for weight in net.parameters())
+    if channels_last and not on_gpu:
         net.to(memory_format=torch.channels_last)
-    work = Captured(net, optimizer) if any(weight.is_cuda for weight in net.parameters()) else None
+    work = Captured(net, optimizer) if on_gpu else None
     history = []
     for epoch in range(1, epochs + 1):
         start, rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])

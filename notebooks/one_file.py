@@ -106,7 +106,7 @@ def main() -> tuple[Net, list[tuple[float, float]]]:
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(args.seed)  # weights and dropout
     generator = Generator().manual_seed(args.seed)  # order and augmentation
-    net = Net().to(args.device, memory_format=torch.channels_last)  # the faster layout
+    net = Net().to(args.device, memory_format=torch.channels_last)  # which a CPU is faster with
     optimizer = SGD(net.parameters(), 0.2, momentum=0.9, nesterov=True, fused=True)
     steps = args.epochs * len(train_data[0].split(BATCH_SIZE))
     corners, rates = [0, 0.1, 0.7, 1], [0.05, 1, 0.04, 0]  # three straight lines, in shares of 0.2

@@ -1,6 +1,7 @@
 """What a GPU makes of the series, in about ten minutes; on a processor, in small, it rehearses."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 import torch
@@ -53,13 +54,13 @@ def run(
     command = ["--device", place.type, "--data", name, *["--smoke"] * smoke]
     seeds = [str(seed) for seed in range(2 if smoke else 10)]
     measurements = {
-        "again": partial(train_twice, asked | {"epochs": 2 if smoke else 3}),
+        "again": partial(train_twice, asked | {"epochs": 2 if smoke else 15}),
         "apart": partial(step_apart, asked | {"dropout": 0.0}),
         "step": partial(look_into_steps, asked),
         "chain": partial(time_series, series, [*command, "--seeds", "0"], folder),
         "seeds": partial(time_series, series, [*command, "--stages", LAST_STEP[:2], "--seeds", *seeds], folder),
     }
-    record = {"dataset": dataset, **environment(place), "cores": cores()}
+    record = {"dataset": dataset, **environment(place), "cores": cores(), "mps": shares_gpu()}
     for name, measure in measurements.items():
         record[name] = measure()
         print(f"{name}: {record[name]}", flush=True)
@@ -70,12 +71,17 @@ def run(
     return folder / "benchmark.json"
 
 
+def shares_gpu() -> bool:
+    """Whether NVIDIA's MPS runs, which lets processes compute on a GPU at the same time."""
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
+
+
 def train_twice(asked: Figures) -> Figures:
     """Whether a seed gives the same figures twice, and what an epoch and a run take."""
     first, second = (run_cells(LAST_STEP, CELLS, parameters=asked)["history"] for _ in range(2))
     same = all(one | {"seconds": other["seconds"]} == other for one, other in zip(first, second, strict=True))
     memory = torch.cuda.max_memory_reserved() / 1e9 if asked["device"] == "cuda" else None
-    return {"same": same, "seconds_an_epoch": median(row["seconds"] for row in second), "gigabytes": memory}
+    return {"same": same, "seconds_an_epoch": mean(row["seconds"] for row in second), "gigabytes": memory}
 
 
 def step_apart(asked: Figures) -> Figures:
@@ -90,9 +96,7 @@ def step_apart(asked: Figures) -> Figures:
 
 def prepared(asked: Figures) -> Figures:
     """The names that the last notebook has when it is about to train."""
-    names = run_cells(LAST_STEP, CELLS, parameters=asked, imports={"fit": lambda *given: []})
-    names["net"].to(memory_format=torch.channels_last)  # as `fit` has it
-    return names
+    return run_cells(LAST_STEP, CELLS, parameters=asked, imports={"fit": lambda *given: []})
 
 
 def weights(names: Figures) -> torch.Tensor:
@@ -105,9 +109,10 @@ def take_steps(names: Figures, count: int, work: Captured | None = None) -> None
     train_epoch(names["net"], islice(names["train_loader"], count), names["optimizer"], names["scheduler"], work)
 
 
-def look_into_steps(asked: Figures, count: int = 20) -> Figures:
+def look_into_steps(asked: Figures) -> Figures:
     """What the steps of an epoch are made of: kernels, launches, and how often the program waits for the GPU."""
     names, on_gpu = prepared(asked), asked["device"] == "cuda"
+    count = min(200, len(names["train_loader"]) - 2)
     work = Captured(names["net"], names["optimizer"]) if on_gpu else None
     take_steps(names, 2, work)
     with torch.profiler.profile() as profile:

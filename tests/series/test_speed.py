@@ -21,7 +21,13 @@ GROWTH = {name: {"runs": runs, "seconds": seconds} for name, (runs, seconds) in 
 MADE = {"machine": "2 cores", "dataset": "MNIST", "commit": "abc", "versions": {"torch": "2", "python": "3"}}
 BENCH = speed.Bench(MADE | {"contenders": ROUNDS, "growth": GROWTH})
 STEP = {"kernels": 120.0, "launches": 30.0, "busy": 0.5, "waits": 0.0}
-GPU = {"device": "GPU X", "cores": 16, "again": {"same": True, "seconds_an_epoch": 0.5, "gigabytes": 0.4}, "step": STEP}
+GPU = {
+    "device": "GPU X",
+    "cores": 16,
+    "mps": True,
+    "again": {"same": True, "seconds_an_epoch": 0.5, "gigabytes": 0.4},
+    "step": STEP,
+}
 GPU |= {"apart": {"apart": 1e-7, "moved": 1e-3}, "chain": {"seconds": 31.4}}
 GPU |= {"seeds": {"seconds": 40.0, "runs": 10, "accuracy": 99.5, "holding": 9, "of": 10}}
 
