@@ -1,6 +1,6 @@
 """Muon (https://kellerjordan.github.io/posts/muon/), an optimizer for large networks, here on a tiny one.
 
-Left out is its factor for the shape of a matrix: it is 1 for kernels with fewer rows than columns, as all have here.
+Left out is its factor for the shape of a matrix: it is 1 for kernels with no more rows than columns, as most have here.
 """
 
 from collections.abc import Iterable

@@ -79,12 +79,13 @@ def test_the_playground_has_the_network_of_every_choice(folder) -> None:
     assert (nn.SiLU in kinds, nn.LeakyReLU in kinds) == (activation == "silu", activation == "leaky_relu")
 
 
-def test_a_residual_block_adds_the_middle_of_its_input_and_nothing_to_new_channels() -> None:
+def test_a_residual_block_adds_the_middle_of_its_input_and_nothing_to_new_channels_before_its_one_relu() -> None:
     make_block = names_of("appendix_playground", "block", residual="4", separable="4")["make_block"]
     block, maps = make_block(4, 6, 8, 0.0).eval(), torch.rand(2, 6, 9, 9)
-    plain = nn.Sequential(*block)(maps)
+    plain = nn.Sequential(*block[0])(maps)
     plain[:, :6] += maps[:, :, 1:-1, 1:-1]
-    assert torch.equal(block(maps), plain)
+    assert torch.equal(block(maps), plain.relu()) and (plain < 0).any()
+    assert sum(isinstance(layer, nn.ReLU) for layer in block.modules()) == 1
 
 
 def test_hes_weights_are_as_large_as_they_must_be() -> None:
