@@ -159,7 +159,7 @@ def result(names: dict[str, Any]) -> str:
         columns["your run"] = Runs([run])
     rows = [
         ["test accuracy, last five epochs", *(f"{runs.end:.2f}%" for runs in columns.values())],
-        ["gap: clean train accuracy minus test accuracy, last epoch", *(signed(runs.gap) for runs in columns.values())],
+        ["gap: clean train minus test accuracy, last epoch", *(signed(runs.gap) for runs in columns.values())],
         ["swing: highest minus lowest of the five", *(f"{runs.swing:.2f}" for runs in columns.values())],
         ["parameters", *(f"{round(runs.parameters):,}" for runs in columns.values())],
     ]
