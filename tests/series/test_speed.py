@@ -54,7 +54,7 @@ def test_sentences_are_written_from_the_records_and_say_nothing_without():
     )
     growth = "makes 15 runs", "24 in two", "20 on 2 Dask", "1.3 GB", "1.0 hours"
     assert all(part in found for part in ("98% in 11 seconds, 99% in 33, 99.4% in 33.", *growth))
-    told = "GPU X](docs/speed.md#on-a-gpu) takes 61 seconds", "and 9 hold", "120 kernels, in 30 launches"
+    told = "GPU X](docs/speed.md#on-a-gpu) trains all six in 61 seconds", "and 9 hold", "120 kernels"
     assert all(part in found for part in told)
     assert "Not borne out" not in found and "Not borne out" in words(
         "cuda", {"gpu": GPU | {"again": {**GPU["again"], "same": False}}}
