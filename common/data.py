@@ -30,7 +30,6 @@ FILES = {  # MNIST's, and the md5 of their content, uncompressed
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 AT_ONCE = {"cuda": 64}  # batches prepared together: a GPU is faster than a program that launches its kernels
-AT_ONCE = {"cuda": 64}  # batches prepared together: a GPU is faster than a program that launches its kernels
 LARGEST = 48_000_000  # bytes: more than any of them has, and the most that is read or unpacked
 
 

@@ -4,13 +4,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
-
 from common.intervals import markdown_table, student_t
 from common.runs import GOAL, MNIST, Runs
+from series.plans import tomllib
 from series.report.figures import Point
 from series.report.notebooks import NOTEBOOKS
 from series.report.tables import plus_minus

@@ -99,10 +99,3 @@ def test_a_sweep_is_drawn_along_the_parameter_that_takes_most_values() -> None:
     assert picture.get_suptitle() == "Best: 99.35% with notebook x, rate 0.3, dropout 0.1"
     assert picture.axes[0].get_xlabel() == "rate" and legend(picture) == ["dropout 0.1", "dropout 0.0"]
     assert figures.effects(found[:1]).png()
-
-
-def test_pictures_are_opaque_white_sharp_and_small() -> None:
-    for picture in (figures.spread(SIX), figures.curves(SIX)):
-        content = picture.png()
-        image = Image.open(io.BytesIO(content)).convert("RGBA")
-        assert image.width == 1700 and image.getpixel((0, 0)) == (255,) * 4 and len(content) < 150_000

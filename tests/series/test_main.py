@@ -235,10 +235,3 @@ def test_help_waits_for_no_large_import_and_names_the_commands():
     assert "--stages" in told.stdout and "  publish " in told.stdout
     for large in ("torch", "papermill", "matplotlib", "distributed", "IPython"):
         assert large not in told.stderr
-
-
-def test_what_runs_notebooks_imports_neither_training_nor_reports():
-    code = "import sys, series.dask_pool, series.options; print([*sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
-    assert all(f"'series.{name}'" in told for name in ("plans", "tasks", "execute", "pool", "dask_pool", "options"))
-    assert not any(f"'{name}'" in told for name in ("torch", "matplotlib", "series.report"))
