@@ -105,7 +105,7 @@ def block(run: Run, folder: Path = OUTPUTS, words: str = "", facts: Any = None) 
         "GOAL": GOAL,
     }
     text = (WORDS / f"{words or run.stage}.md").read_text(encoding="utf-8").strip()
-    if before := re.match(r"<!-- after: (\w+) -->\s+", text):
+    if before := re.match(r"<!-- after: (\S+) -->\s+", text):
         names["before"] = beside.read(before[1])
         text = text[before.end() :]
     if lone and not alike:

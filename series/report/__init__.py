@@ -83,7 +83,7 @@ def published(folder: Path) -> str:
     facts, found = systems.read_facts(), systems.read_runs(folder)
     if folder.resolve() == OUTPUTS / "published":
         results = read_results(OUTPUTS)
-        usual = Runs.read(OUTPUTS / "earlier" / "unpadded-7662" / results[-1].name)
+        usual = results[-1].tested("usual")
         small = Runs.read(OUTPUTS / "smaller" / "metrics")
         ours = {"step 6": usual, "step 6 ‡": results[-1], "smaller network ‡": small}
         write_whole(folder / "parameters.png", figures.landscape(systems.points(facts, found, ours)).png())

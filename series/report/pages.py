@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from common.analysis import Found, count, tell_all
@@ -72,8 +72,14 @@ def names_for_words(results: list[Runs]) -> dict[str, Any]:
         **speed.read_records(OUTPUTS),
         "facts": systems.read_facts(),
         **{"share": of_share, "looks": looks, "always": tables.always_wrong, "wrong": tables.wrong},
+        **{"median": median, "margins": margins},
         **{"count": count, "plus_minus": tables.plus_minus, "at_goal": systems.at_goal, "GOAL": GOAL},
     }
+
+
+def margins(runs: Runs) -> list[int]:
+    """By how many digits the lowest of each run's last five epochs is above the goal."""
+    return [min(row["test_correct"] for row in run.history[-5:]) - round(GOAL * 100) for run in runs]
 
 
 def looks() -> str:

@@ -14,7 +14,7 @@ from series.report.html import write_report
 
 RECORDED = ROOT / "outputs" / "html"
 PAGES = ["index", "01_first", "02_second", *sorted(path.name for path in RECORDED.glob("*.html"))]
-WEIGHTS = ROOT / "outputs/weights/06_lr_scheduler/seed-0.json"
+WEIGHTS = next(ROOT.glob("outputs/weights/06_lr_scheduler/*.json"))
 README = """# Two steps
 
 Why. ![How many are wrong, by step](outputs/figures/spread.png)

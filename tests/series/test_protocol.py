@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import numpy as np
 import pytest
 
 from common.config import ROOT
@@ -58,3 +59,33 @@ def test_its_table_has_the_seeds_of_the_plans() -> None:
         reach = f"{plan.seeds[0]}–{plan.seeds[-1]}" if len(plan.seeds) > 2 else ", ".join(map(str, plan.seeds))
         assert plan.seeds == [*range(plan.seeds[0], plan.seeds[-1] + 1)] and f"| {reach} |" in row
         assert int(row.split("|")[3].split()[0]) == len(plan.seeds) * len(plan.grid.get("split", [""]))
+
+
+def fives(stage: str, kind: str = "test_correct", split: str = "test") -> dict[tuple[str, int], list[int]]:
+    """How many digits are right after each of the last five epochs, run by run, straight from the files."""
+    chosen = [run for run in RUNS.values() if run["stage"] == stage and (run["split"] == "test") is (split == "test")]
+    return {(run["split"], run["seed"]): [row[kind] for row in run["history"][-5:]] for run in chosen}
+
+
+def test_what_is_told_is_what_another_arithmetic_finds() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    told = (ROOT / "docs/trust.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
+    last, usual = fives("06_lr_scheduler"), fives("06_lr_scheduler", "usual_correct")
+    second = fives("06_lr_scheduler", split="folds")
+    counts = [sum(min(five) >= 9_940 for five in found.values()) for found in (last, usual)]
+    low, high = zip(*(stats.binomtest(count, 60).proportion_ci(0.95, "exact") for count in counts), strict=True)
+    assert f"**{counts[0]} of 60 runs of step 6 hold 99.4%**" in told
+    assert f"between {low[0]:.3f} and {high[0]:.3f} (95%" in told
+    assert f"{counts[1]} hold ({low[1]:.3f} to {high[1]:.3f})" in told
+    ends, margins = [np.mean(five) / 100 for five in last.values()], [min(five) - 9_940 for five in last.values()]
+    assert f"average {np.mean(ends):.3f} ± {np.std(ends, ddof=1):.3f}%" in told
+    assert f"{np.median(margins):.0f} digits above the goal in the median, and {min(margins)} at the least" in told
+    before, after = fives("03_dropout"), fives("04_gap_fc")
+    pairs = [[np.mean(found[key]) / 100 for key in before] for found in (after, before)]
+    test = stats.ttest_rel(*pairs)
+    low, high = test.confidence_interval(0.99)
+    gain = f"{np.mean(np.subtract(*pairs)):+.3f} points ({low:+.3f} to {high:+.3f})"
+    assert f"Over 30 pairs of runs they differ by {gain}" in told
+    ends = [np.mean(five) / 100 for five in second.values()]
+    assert f"reaches {np.mean(ends):.3f} ± {np.std(ends, ddof=1):.3f}% on 50,000 digits" in told
+    assert f"Of 10 runs {sum(min(five) >= 9_940 for five in second.values())} hold 99.4%" in told
