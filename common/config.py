@@ -188,7 +188,9 @@ def begin(stage: str, names: dict[str, Any]) -> Config:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA may sum in another order
     # The last digits of a sum depend on the number of threads: as many by hand as in the runner's kernels.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    folder = ROOT / (parameters["out"] or "outputs/scratch/by-hand")
+    # Runs by hand that are unlike one another get folders of their own, so that none has to give way.
+    unlike = [f"{name}-{parameters[name]}" for name in ("split", "epochs", "limit") if name in parameters]
+    folder = ROOT / (parameters["out"] or f"outputs/scratch/by-hand/{'-'.join(unlike)}")
     return Config(stage, parameters, choose_device(parameters["device"]), folder)
 
 

@@ -122,8 +122,10 @@ class Run:
         return run
 
     def save(self, folder: Path) -> Path:
-        """Write the metrics file, whole or not at all."""
+        """Write the metrics file, whole or not at all, and never over one of a larger run."""
         path = folder / "metrics" / self.stage / f"seed-{self.seed}.json"
+        if path.exists() and self.lacks(Run.read(path)):
+            raise InputError(f"{path} holds a larger run: write this one to another folder (parameter `out`)")
         content = {name: value for name, value in vars(self).items() if value is not None}
         write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         return path
@@ -132,6 +134,12 @@ class Run:
     def size(self) -> tuple[bool, int, int]:
         """Ranks runs: MNIST before the stand-in, then epochs, then images."""
         return self.dataset == MNIST, self.epochs, self.images["train"]
+
+    def lacks(self, other: "Run") -> bool:
+        """Whether it may not take the place of the other: MNIST is better, and so is more of the same data."""
+        if self.dataset != other.dataset:
+            return self.size < other.size
+        return any(mine < theirs for mine, theirs in zip(self.size, other.size, strict=True))
 
     @property
     def data(self) -> tuple:

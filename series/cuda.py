@@ -1,7 +1,6 @@
 """What a GPU makes of the series, in about ten minutes; on a processor, in small, it rehearses."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import psutil
 import torch
 
 from common.config import ROOT, InputError, choose_device, environment, write_whole
@@ -73,7 +73,7 @@ def run(
 
 def shares_gpu() -> bool:
     """Whether NVIDIA's MPS runs, which lets processes compute on a GPU at the same time."""
-    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
+    return any(process.name().startswith("nvidia-cuda-mps") for process in psutil.process_iter())
 
 
 def train_twice(asked: Figures) -> Figures:

@@ -63,7 +63,9 @@ def test_a_run_has_the_present_values_of_the_parameters_literals_or_not():
     cells = ["%a slip", CELL.replace("0.1", "0.3 / 3", 1), "# Parameters\nlearning_rate = 0.2", "other = 1"]
     values = VALUES | {"learning_rate": 0.2}
     config = begin("step", values | {"other": 1, "In": cells})
-    assert config == Config("step", values, torch.device("cpu"), ROOT / "outputs/scratch/by-hand")
+    by_hand = ROOT / "outputs/scratch/by-hand"
+    assert config == Config("step", values, torch.device("cpu"), by_hand / "epochs-2")
+    assert begin("step", values | {"epochs": 1, "In": cells}).folder == by_hand / "epochs-1"
     published = begin("step", VALUES | {"epochs": 0, "system": "A", "In": [f"{CELL}\nsystem = 'A'"]})
     assert published.parameters["epochs"] == 0  # as many as were published
     assert config.hyperparameters == {"learning_rate": 0.2, "warmup": 0.1, "settle": 0.7}

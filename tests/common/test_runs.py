@@ -78,6 +78,28 @@ def test_a_run_in_the_folder_of_another_stage_is_refused(tmp_path: Path) -> None
         Run.read(other)
 
 
+@pytest.mark.parametrize(
+    ("smaller", "refused"),
+    [
+        ({"epochs": 4}, True),
+        ({"images": {"train": 100, "test": 10_000}}, True),
+        ({"dataset": "rendered digits, not MNIST"}, True),
+        ({"epochs": 6, "images": {"train": 100, "test": 10_000}}, True),  # longer, on fewer images
+        ({"epochs": 6}, False),
+        ({"hyperparameters": {"learning_rate": 0.2}}, False),
+    ],
+)
+def test_no_run_replaces_a_larger_one(tmp_path: Path, smaller: dict, refused: bool) -> None:
+    path = make().save(tmp_path)
+    run = make(**smaller)
+    if refused:
+        with pytest.raises(InputError, match="holds a larger run"):
+            run.save(tmp_path)
+    else:
+        run.save(tmp_path)
+    assert Run.read(path) == (make() if refused else run)
+
+
 def test_runs_are_compared_with_those_on_the_same_data_of_the_nearest_recipe(tmp_path: Path) -> None:
     faster = {"hyperparameters": {"learning_rate": 0.3}}
     moved, older = ({"hyperparameters": {"learning_rate": 0.5, name: 1.5}} for name in ("shift", "shift_x"))

@@ -62,7 +62,7 @@ def test_a_notebook_fetches_what_it_was_written_for_and_does_so_again_after_a_re
     commit(mine, "Another `common`")
 
     assert run(tmp_path / "01_skeleton.ipynb", tmp_path / "github") == LINE
-    found = tmp_path / "content/series/outputs/scratch/by-hand/metrics/01_skeleton/seed-0.json"
+    (found,) = tmp_path.glob("content/series/outputs/scratch/by-hand/*/metrics/01_skeleton/seed-0.json")
     assert json.loads(found.read_text())["commit"] == first[:12]
     begun = read(tmp_path / "01_skeleton.ipynb")
     begun.cells = begun.cells[:6]  # as far as `begin`, which needs what was fetched

@@ -25,7 +25,7 @@ def imports(path) -> list[str]:
     return [line.strip() for line in lines if line.strip().startswith(("import ", "from "))]
 
 
-@pytest.mark.parametrize("name", ["plans", "tasks", "resume", "execute", "pool", "dask_pool", "__main__"])
+@pytest.mark.parametrize("name", ["plans", "tasks", "resume", "execute", "pool", "dask_pool", "options", "__main__"])
 def test_what_runs_notebooks_needs_neither_pytorch_nor_reports(name: str) -> None:
     found = loaded(f"series.{name}")
     assert f"series.{name}" in found and not found & {"torch", "matplotlib", "series.report"}

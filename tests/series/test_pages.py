@@ -24,16 +24,8 @@ TEXTS = {path: path.read_text(encoding="utf-8") for path in [*FILLED, CHOICES, R
 TEXTS |= {path: path.read_text(encoding="utf-8") for path in OUTPUTS.glob("*/README.md")}
 for path in NOTEBOOKS:
     TEXTS[path] = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-TABLES = {
-    "setting",
-    "digits",
-    "conventional",
-    "fast",
-    "growth",
-    "gpu",
-    "cuda",
-    "ten",
-}  # figures and nothing claimed of them
+# Figures, and nothing claimed of them.
+TABLES = {"setting", "digits", "conventional", "fast", "growth", "gpu", "cuda", "ten"}
 
 
 @pytest.fixture(scope="module")
