@@ -20,7 +20,7 @@ from common.runs import OUTPUTS, Run
 NOTEBOOKS = ROOT / "notebooks"
 SERIES = sorted(path.stem for path in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 COLAB = "https://colab.research.google.com/github"
-BY_HAND = "In Colab: *File → Open notebook → GitHub*, then the address of this repository"
+BY_HAND = "Colab: *File → Open notebook → GitHub*"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 READ = "common", "notebooks/analysis", "notebooks/*.png", "notebooks/*.toml", "outputs/**.json"  # by notebooks
 NOISE = {"papermill", "execution", "widgets"}
