@@ -27,7 +27,7 @@ from series.pool import Workers, cores, threads
 from series.pool import run as run_jobs
 from series.tasks import make_jobs
 
-ROUNDS = dict.fromkeys(CONTENDERS, 3) | {"pytorch_example": 1, "conventional": 1}  # these two take hours
+ROUNDS = dict.fromkeys(CONTENDERS, 3) | {"pytorch_example": 1, "conventional": 1}  # these two take longest
 
 
 def run(dataset: str, outputs: Path, smoke: bool = False, rounds: int = 0, names: list[str] | None = None) -> Path:

@@ -20,7 +20,7 @@ RECORDS = {"bench": "benchmark.json", "gpu": "cuda/benchmark.json"}
 UNRECORDED = {  # what stands in a page in place of figures that nobody has measured
     "bench": {
         "fast": "",
-        "speed": "Nothing of this kind is recorded yet: `./run_all.sh benchmark` makes a record, in about two hours.",
+        "speed": "Nothing of this kind is recorded yet: `./run_all.sh benchmark` makes a record, in about an hour.",
         "growth": "Nothing of this kind is recorded yet: the same command measures it.",
     },
     "gpu": {
