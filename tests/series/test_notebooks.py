@@ -45,7 +45,7 @@ def test_the_address_is_written_and_taken_away_again(tmp_path: Path) -> None:
     assert "https://github.com/me/mine/blob/main/README.md" in text and "(02_batchnorm.ipynb)" in text
     notebooks.publish_links("", tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert b"colab.research" not in b"".join(before.values()) and b"In Colab: *File" in before["03_dropout.ipynb"]
+    assert b"colab.research" not in b"".join(before.values()) and b"Colab: *File" in before["03_dropout.ipynb"]
 
 
 def test_links_to_notebooks_stay_beside_them() -> None:
