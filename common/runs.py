@@ -192,6 +192,14 @@ FIGURES = {
 }
 
 
+def metrics_below(folder: Path) -> list[Path]:
+    """The metrics files in a folder, without what the runner keeps beside them: `.done` and `failed`."""
+    found = {path: path.relative_to(folder).parts for path in folder.rglob("seed-*.json")}
+    return [
+        path for path, parts in found.items() if not any(part.startswith(".") or part == "failed" for part in parts)
+    ]
+
+
 class Runs(list[Run]):
     """Runs that differ in nothing but the seed (and the fold); `runs.swing` is the mean of their swings."""
 
@@ -202,7 +210,7 @@ class Runs(list[Run]):
     @classmethod
     def read(cls, folder: Path, like: Run | None = None) -> "Runs":
         """The runs whose metrics lie in a folder; given `like`, those on its data, of the recipe nearest to its own."""
-        runs = [Run.read(path) for path in folder.rglob("seed-*.json")]
+        runs = [Run.read(path) for path in metrics_below(folder)]
         if like:
             runs = [run for run in runs if run.data == like.data]
             nearest = min(runs, key=lambda run: (len(differences(run, like)), run.seed), default=None)

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from common.intervals import Gain, markdown_table, of_mean, pooled_deviation, signed, student_t
-from common.runs import GOAL, MNIST, MissingRuns, Runs
+from common.runs import GOAL, MNIST, MissingRuns, Runs, metrics_below
 from series.plans import Plan, plain
 from series.report.notebooks import COLAB, title
 
@@ -143,7 +143,7 @@ class Spread:
     """The deviation between runs of one recipe, pooled over all recipes tried: the fine ones, and the others."""
 
     def __init__(self, folder: Path) -> None:
-        recipes = [Runs.read(path) for path in {path.parent for path in folder.rglob("seed-*.json")}]
+        recipes = [Runs.read(path) for path in {path.parent for path in metrics_below(folder)}]
         self.count, learnt = sum(map(len, recipes)), [runs.ends for runs in recipes if min(runs.ends) > LEARNT]
         self.fine = pooled_deviation([ends for ends in learnt if mean(ends) > FINE])
         self.other = pooled_deviation([ends for ends in learnt if mean(ends) <= FINE])

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 from runs_for_tests import content, make
 
-from common.config import InputError
+from common.config import InputError, write_whole
 from common.runs import OUTPUTS, MissingRuns, Run, Runs, recorded
+
+
+def test_what_the_runner_keeps_beside_metrics_is_no_run(tmp_path: Path) -> None:
+    make().save(tmp_path / "here/rate")
+    for place in (".done", "failed"):
+        write_whole(tmp_path / "here" / place / "rate/seed-0.json", "{}")
+    assert len(Runs.read(tmp_path)) == len(Runs.read(tmp_path / "here")) == 1
 
 
 def test_a_saved_run_is_read_as_it_was(tmp_path: Path) -> None:
