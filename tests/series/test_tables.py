@@ -156,9 +156,9 @@ def test_a_sweep_has_a_row_a_setting_also_where_runs_are_missing(tmp_path: Path)
 
 def test_answers_are_judged_by_the_deviation_of_all(tmp_path: Path) -> None:
     ends = {"a/taken": (99.4, 99.5), "a/worse_one": (99.1, 99.2), "a/alike": (99.4, 99.4), "b/shared": (99.45, 99.45)}
-    for name, figures in (ends | {"a/failed": (10.0, 98.0)}).items():
+    for name, figures in (ends | {"a/lost": (10.0, 98.0)}).items():
         save(tmp_path / "choices" / name, *figures)
-    variants = {name: {} for name in ("taken", "worse_one", "alike", "failed", "missing")}
+    variants = {name: {} for name in ("taken", "worse_one", "alike", "lost", "missing")}
     variants["shared"] = "choices/b/shared"
     plan = Plan("which", [], title="Which?", taken="taken", place="choices/a", variants=variants)
     deviation = ((2 * 0.05**2 + 2 * 0.05**2) / 4) ** 0.5  # four fine answers, two runs each: t(4) = 2.776
@@ -167,7 +167,7 @@ def test_answers_are_judged_by_the_deviation_of_all(tmp_path: Path) -> None:
     assert found["taken"][1] == f"99.450 ± {2.776 * deviation / 2**0.5:.3f}"
     assert found["worse one"][2].startswith(f"−0.300 ± {2.776 * deviation:.3f}: hurts")
     assert found["alike"][2].startswith("−0.050") and "too close to call" in found["alike"][2]
-    assert found["shared"][0] == "2" and found["failed"][2].startswith("learned nothing")
+    assert found["shared"][0] == "2" and found["lost"][2].startswith("learned nothing")
     assert found["missing"][:2] == ["0", "not run"]
     assert text["spread"].startswith("1 questions, 10 runs.") and "4 degrees of freedom" in text["spread"]
 
