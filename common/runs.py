@@ -98,8 +98,8 @@ class Run:
             value, optional = getattr(self, name), hasattr(Run, name)
             if not (fits(value) or (optional and value is None)):
                 raise InputError(f"its {name} is not as it must be")
-        numbers, wrong = [row["epoch"] for row in self.history], self.wrong or []
-        if not numbers or numbers != [*range(1, self.epochs + 1)]:
+        wrong = self.wrong or []
+        if not self.history or [row["epoch"] for row in self.history] != [*range(1, self.epochs + 1)]:
             raise InputError("its epochs are not those of its history")
         if self.history[-1].get("train_accuracy_clean") is None:
             raise InputError("its clean accuracy was not measured at the end")
@@ -117,8 +117,7 @@ class Run:
                 raise InputError("it is of another stage")
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
             reason = " ".join(str(problem).replace("Run.__init__() ", "").split())
-            what = f"{path} is no metrics file of this series"
-            raise InputError(f"{what} ({reason}): delete it, or make it again") from None
+            raise InputError(f"{path} is no metrics file of ours ({reason}): delete it, or make it again") from None
         return run
 
     def save(self, folder: Path) -> Path:
@@ -194,10 +193,8 @@ FIGURES = {
 
 def metrics_below(folder: Path) -> list[Path]:
     """The metrics files in a folder, without what the runner keeps beside them: `.done` and `failed`."""
-    found = {path: path.relative_to(folder).parts for path in folder.rglob("seed-*.json")}
-    return [
-        path for path, parts in found.items() if not any(part.startswith(".") or part == "failed" for part in parts)
-    ]
+    beside = {".done", "failed"}
+    return [path for path in folder.rglob("seed-*.json") if beside.isdisjoint(path.relative_to(folder).parts)]
 
 
 class Runs(list[Run]):
@@ -228,9 +225,6 @@ class Runs(list[Run]):
     def __str__(self) -> str:
         """What they come to, and how many they are."""
         return f"{self.end:.2f}% ({len(self)} run{'s' if len(self) > 1 else ''})"
-
-    def __format__(self, _: str) -> str:
-        return str(self)
 
     def tested(self, way: str) -> "Runs":
         """The runs as tested with other statistics of batch norm."""

@@ -72,7 +72,7 @@ WRONG += [{name: value for name, value in content().items() if name != "commit"}
 def test_a_metrics_file_that_is_damaged_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "seed-0.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"^[^\n]* is no metrics file of this series [^\n]*: delete it[^\n]*$"):
+    with pytest.raises(InputError, match=r"^[^\n]* is no metrics file of ours [^\n]*: delete it[^\n]*$"):
         Run.read(path)
 
 
