@@ -48,7 +48,7 @@ import os, time
 from pathlib import Path
 if {condition} and not Path({str(marker)!r}).exists():
     Path({str(marker)!r}).write_text(os.environ["WORKER"])
-    time.sleep(600)
+    time.sleep(150)
 """
 
 
