@@ -26,6 +26,7 @@ def publish(root: Path = ROOT) -> str:
     published(OUTPUTS / "published")
     choices()
     fill(OUTPUTS / "held_out" / "README.md", questions().__getitem__)
+    sizes()
     return series(OUTPUTS)
 
 
@@ -116,6 +117,15 @@ def questions() -> dict[str, str]:
     plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/held_out/*.toml"))]
     asked = {plan.name: tables.compared(plan, OUTPUTS) for plan in plans}
     return asked | {"statistics": tables.statistics(Runs.read(OUTPUTS / "held_out"))}
+
+
+def sizes() -> None:
+    """Update the page of the smallest networks, and its picture."""
+    plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/curve/*.toml"))]
+    found = {plan.title: tables.networks(plan, OUTPUTS) for plan in plans}
+    write_whole(OUTPUTS / "figures" / "sizes.png", figures.sizes(found).png())
+    part = {plan.stage: tables.sizes(found[plan.title]) for plan in plans}
+    fill(OUTPUTS / "curve" / "README.md", part.__getitem__)
 
 
 def sweep(plan: Plan, folder: Path) -> str:

@@ -161,6 +161,22 @@ def landscape(points: list[Point]) -> Picture:
     return picture
 
 
+def sizes(found: dict[str, list[Runs]]) -> Picture:
+    """Accuracy by parameters, a line a kind of network: the mean, and the range of the runs."""
+    there = {kind: [runs for runs in line if runs.end >= GOAL] for kind, line in found.items()}
+    words = "; ".join(f"{kind}: {line[0].parameters:,.0f}" if line else f"{kind}: none" for kind, line in there.items())
+    picture, axes = new_picture(f"The smallest network that averages {GOAL}%.\n{words}", 4.5)
+    style(axes, "parameters", "held-out images, mean of the last five epochs, %")
+    for (mark, colour), (kind, line) in zip(LINES, found.items(), strict=False):
+        places = [runs.parameters for runs in line]
+        axes.plot(places, [runs.end for runs in line], mark, color=colour, label=kind)
+        axes.vlines(places, [min(runs.ends) for runs in line], [max(runs.ends) for runs in line], colour, alpha=0.5)
+    axes.axhline(GOAL, color=GREEN, linestyle="-.", label=f"goal, {GOAL}%")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    legend_below(picture, columns=3)
+    return picture
+
+
 def effects(found: list[Setting]) -> Picture:
     """Accuracy with its 95% interval by the parameter that takes most values, a line for each way to set the others."""
     values = {name: list(dict.fromkeys(str(each.values[name]) for each in found)) for name in found[0].values}

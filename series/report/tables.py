@@ -215,6 +215,21 @@ def compared(plan: Plan, outputs: Path) -> str:
     return markdown_table(head, rows)
 
 
+def networks(plan: Plan, outputs: Path) -> list[Runs]:
+    """The runs of each network of a plan, those with the fewest parameters first."""
+    places = [outputs / plan.place / plan.stage / name for name, _ in plan.settings()]
+    return sorted((runs for place in places if (runs := Runs.read(place))), key=lambda runs: runs.parameters)
+
+
+def sizes(found: list[Runs]) -> str:
+    """A row a network: its channels, and how it ends."""
+    rows = [
+        [f"{runs.parameters:,.0f}", runs[0].hyperparameters["widths"], len(runs), plus_minus(runs.ends), held(runs)]
+        for runs in found
+    ]
+    return markdown_table(["parameters", "channels", "runs", "last five, %, mean ± SD", f"hold {GOAL}%"], rows)
+
+
 def statistics(runs: Runs) -> str:
     """A row a way of testing the same weights: by where batch norm's statistics are from."""
     rows = [["all training images", len(runs), plus_minus(runs.ends), f"{runs.swing:.3f}", held(runs), ""]]

@@ -94,6 +94,16 @@ def test_held_out_answers_are_compared_in_pairs_and_all_of_them_give_the_deviati
     assert asked("a", "b") == [] and asked("a", "c")
 
 
+def test_networks_are_read_by_their_plan_the_smallest_first(tmp_path: Path) -> None:
+    widths = {"8 8": 4_000, "4 4": 1_000}
+    for width, count in widths.items():
+        run = content(99.4, parameters=count, hyperparameters={"widths": width})
+        write_whole(tmp_path / "asked/small" / f"widths-{width.replace(' ', '_')}/seed-0.json", json.dumps(run))
+    plan = Plan("small", [], grid={"widths": [*widths, "9 9"]}, place="asked", stage="small")
+    found = rows(tables.sizes(tables.networks(plan, tmp_path)))
+    assert [row[1:4] for row in found] == [["4 4", "1", "99.400"], ["8 8", "1", "99.400"]]
+
+
 def test_ways_of_testing_are_compared_on_the_same_weights() -> None:
     runs = Runs(make(99.5, 99.5, 99.5, 99.5, 99.5, seed=seed) for seed in (0, 1))
     for run, usual in zip(runs, (9940, 9930), strict=True):
