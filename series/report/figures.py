@@ -165,8 +165,8 @@ def sizes(found: dict[str, list[Runs]]) -> Picture:
     """Accuracy by parameters, a line a kind of network: the mean, and the range of the runs."""
     there = {kind: [runs for runs in line if runs.end >= GOAL] for kind, line in found.items()}
     words = "; ".join(f"{kind}: {line[0].parameters:,.0f}" if line else f"{kind}: none" for kind, line in there.items())
-    picture, axes = new_picture(f"The smallest network that averages {GOAL}%.\n{words}", 4.5)
-    style(axes, "parameters", "held-out images, mean of the last five epochs, %")
+    picture, axes = new_picture(f"Fewest parameters that average {GOAL}%:\n{words}", 4.5)
+    style(axes, "parameters", "accuracy on held-out images, %")
     for (mark, colour), (kind, line) in zip(LINES, found.items(), strict=False):
         places = [runs.parameters for runs in line]
         axes.plot(places, [runs.end for runs in line], mark, color=colour, label=kind)

@@ -92,7 +92,7 @@ def test_the_landscape_has_everything_and_names_the_smallest_that_is_good_enough
 def test_the_smallest_network_of_each_kind_that_is_good_enough_is_named() -> None:
     line = [step(6, end, parameters=count) for count, end in ((1_000, 99.0), (4_000, 99.4), (7_000, 99.5))]
     picture = figures.sizes({"plain": line, "tried": line[:1]})
-    assert picture.get_suptitle() == "The smallest network that averages 99.4%.\nplain: 4,000; tried: none"
+    assert picture.get_suptitle() == "Fewest parameters that average 99.4%:\nplain: 4,000; tried: none"
     assert legend(picture) == ["plain", "tried", "goal, 99.4%"] and picture.png()
 
 
