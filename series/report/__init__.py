@@ -124,7 +124,7 @@ def sizes() -> None:
     plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/curve/*.toml"))]
     found = {plan.title: tables.networks(plan, OUTPUTS) for plan in plans}
     write_whole(OUTPUTS / "figures" / "sizes.png", figures.sizes(found).png())
-    part = {plan.stage: tables.sizes(found[plan.title]) for plan in plans}
+    part = {plan.name: tables.sizes(found[plan.title]) for plan in plans}
     fill(OUTPUTS / "curve" / "README.md", part.__getitem__)
 
 

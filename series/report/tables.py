@@ -217,8 +217,9 @@ def compared(plan: Plan, outputs: Path) -> str:
 
 def networks(plan: Plan, outputs: Path) -> list[Runs]:
     """The runs of each network of a plan, those with the fewest parameters first."""
-    places = [outputs / plan.place / plan.stage / name for name, _ in plan.settings()]
-    return sorted((runs for place in places if (runs := Runs.read(place))), key=lambda runs: runs.parameters)
+    folders = [table if isinstance(table, str) else f"{plan.place}/{name}" for name, table in plan.variants.items()]
+    found = [Runs.read(outputs / folder) for folder in folders]
+    return sorted(filter(None, found), key=lambda runs: runs.parameters)
 
 
 def sizes(found: list[Runs]) -> str:

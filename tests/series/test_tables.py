@@ -95,11 +95,10 @@ def test_held_out_answers_are_compared_in_pairs_and_all_of_them_give_the_deviati
 
 
 def test_networks_are_read_by_their_plan_the_smallest_first(tmp_path: Path) -> None:
-    widths = {"8 8": 4_000, "4 4": 1_000}
-    for width, count in widths.items():
+    for folder, width, count in (("asked/wide", "8 8", 4_000), ("elsewhere", "4 4", 1_000)):
         run = content(99.4, parameters=count, hyperparameters={"widths": width})
-        write_whole(tmp_path / "asked/small" / f"widths-{width.replace(' ', '_')}/seed-0.json", json.dumps(run))
-    plan = Plan("small", [], grid={"widths": [*widths, "9 9"]}, place="asked", stage="small")
+        write_whole(tmp_path / folder / "seed-0.json", json.dumps(run))
+    plan = Plan("small", [], variants={"wide": {}, "narrow": "elsewhere", "missing": {}}, place="asked")
     found = rows(tables.sizes(tables.networks(plan, tmp_path)))
     assert [row[1:4] for row in found] == [["4 4", "1", "99.400"], ["8 8", "1", "99.400"]]
 
