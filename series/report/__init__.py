@@ -16,7 +16,7 @@ from series.report import figures, notebooks, speed, systems, tables
 from series.report.html import write_report
 from series.report.pages import fill, filled, parts, repository
 
-PAGES = "README.md", "docs/*.md", "outputs/README.md", "outputs/earlier/README.md"
+PAGES = "README.md", "docs/*.md", "outputs/README.md", "outputs/earlier/README.md", "outputs/curve/README.md"
 
 
 def publish(root: Path = ROOT) -> str:
@@ -26,7 +26,8 @@ def publish(root: Path = ROOT) -> str:
     published(OUTPUTS / "published")
     choices()
     fill(OUTPUTS / "held_out" / "README.md", questions().__getitem__)
-    sizes()
+    sizes = {plan.title: found for plan, found in tables.curve(OUTPUTS)}
+    write_whole(OUTPUTS / "figures" / "sizes.png", figures.sizes(sizes).png())
     return series(OUTPUTS)
 
 
@@ -117,15 +118,6 @@ def questions() -> dict[str, str]:
     plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/held_out/*.toml"))]
     asked = {plan.name: tables.compared(plan, OUTPUTS) for plan in plans}
     return asked | {"statistics": tables.statistics(Runs.read(OUTPUTS / "held_out"))}
-
-
-def sizes() -> None:
-    """Update the page of the smallest networks, and its picture."""
-    plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/curve/*.toml"))]
-    found = {plan.title: tables.networks(plan, OUTPUTS) for plan in plans}
-    write_whole(OUTPUTS / "figures" / "sizes.png", figures.sizes(found).png())
-    part = {plan.name: tables.sizes(found[plan.title]) for plan in plans}
-    fill(OUTPUTS / "curve" / "README.md", part.__getitem__)
 
 
 def sweep(plan: Plan, folder: Path) -> str:

@@ -20,7 +20,7 @@ from series.report.tables import Setting, always_wrong, gains, mistakes, wrong
 
 LIMIT = round(mistakes(GOAL))  # of 10,000 digits may be wrong
 TICKS = 20, 30, 40, 50, 60, 80, 100, 150, 200, 500, 1000, 2000, 5000  # mistakes
-LINES = ("o-", BLUE), ("s--", VERMILION), ("^-.", GREEN), ("D:", "black"), ("v-", SKY), ("P--", "0.5")
+LINES = ("o-", BLUE), ("s--", VERMILION), ("^-", "#CC79A7"), ("D:", "black"), ("v-", SKY), ("P--", "0.5")
 
 
 def spread(results: list[Runs]) -> Picture:

@@ -47,6 +47,7 @@ def parts(results: list[Runs], **more: Callable[[], str]) -> Callable[[str], str
         "badges": lambda: badges(address),
         "clone": lambda: clone(address),
         "report": lambda: site(address),
+        **{plan.name: partial(tables.sizes, found) for plan, found in tables.curve(OUTPUTS)},
         **more,
     }
     names = names_for_words(results)

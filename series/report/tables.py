@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from common.config import ROOT
 from common.intervals import Gain, markdown_table, of_mean, pooled_deviation, signed, student_t
 from common.runs import GOAL, MNIST, MissingRuns, Runs, metrics_below
-from series.plans import Plan, plain
+from series.plans import Plan, plain, read_plan
 from series.report.notebooks import COLAB, title
 
 # What a step changes, in code; a test looks for it in the notebooks.
@@ -213,6 +214,12 @@ def compared(plan: Plan, outputs: Path) -> str:
         rows.append([label, f"{runs.parameters:,.0f}", len(runs), plus_minus(runs.ends), held(runs), difference])
     head = ["", "parameters", "runs", "last five, %, mean ± SD", f"hold {GOAL}%", f"minus {plan.taken}"]
     return markdown_table(head, rows)
+
+
+def curve(outputs: Path) -> list[tuple[Plan, list[Runs]]]:
+    """The plans of ever smaller networks, with their runs."""
+    plans = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/curve/*.toml"))]
+    return [(plan, networks(plan, outputs)) for plan in plans]
 
 
 def networks(plan: Plan, outputs: Path) -> list[Runs]:

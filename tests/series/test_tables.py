@@ -58,7 +58,7 @@ def test_the_recorded_tables_are_those_of_another_arithmetic() -> None:
 def test_every_run_was_counted_that_met_the_test_set() -> None:
     losses = set()
     for path in OUTPUTS.rglob("seed-*.json"):
-        if not {"choices", "cuda", "held_out", "scratch", "weights"} & set(path.relative_to(OUTPUTS).parts):
+        if not {"choices", "cuda", "curve", "held_out", "scratch", "weights"} & set(path.relative_to(OUTPUTS).parts):
             run = json.loads(path.read_text())
             losses.add(tuple(row["test_loss"] for row in run["history"]) if run["seed"] < 100 else ())
     assert looks() == f"{len(losses - {()})} trainings were tested on it, {sum(map(len, losses)):,} times in all"
