@@ -7,14 +7,16 @@ from common.runs import OUTPUTS, Runs
 from series.plans import parameters_of, read_plan
 
 PLANS = {path.stem: read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/choices/*.toml"))}
+CURVE = {path.stem: read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/curve/*.toml"))}
 DEFAULTS = parameters_of("appendix_playground", ROOT)
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", PLANS | CURVE)
 def test_a_plan_has_the_parameters_of_the_recorded_runs(name: str) -> None:
-    plan = PLANS[name]
-    assert plan.place.removeprefix("choices/").replace("/", "_") == name
-    assert plan.taken in plan.variants and plan.title.endswith("?")
+    plan = (PLANS | CURVE)[name]
+    assert plan.place.partition("/")[2].replace("/", "_") == name
+    if name in PLANS:
+        assert plan.taken in plan.variants and plan.title.endswith("?")
     for answer, variant in plan.variants.items():
         runs = Runs.read(OUTPUTS / (variant if isinstance(variant, str) else f"{plan.place}/{answer}"))
         assert runs, f"no run of {answer} is recorded"
