@@ -53,6 +53,13 @@ class Plan:
                 found.append(("/".join(filter(None, [plain(name), plain(words)])), table | setting))
         return found
 
+    def folders(self) -> dict[str, str]:
+        """Where the runs of each variant are recorded, below outputs/: in its own folder, or in that which it names."""
+        return {
+            name: made if isinstance(made, str) else f"{self.place}/{plain(name)}"
+            for name, made in self.variants.items()
+        }
+
 
 def is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
     """Whether this is a list of such things, each of them once."""

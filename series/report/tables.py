@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from common.config import ROOT
 from common.intervals import Gain, markdown_table, of_mean, pooled_deviation, signed, student_t
 from common.runs import GOAL, MNIST, MissingRuns, Runs, metrics_below
-from series.plans import Plan, plain, read_plan
+from series.plans import Plan, read_plan
 from series.report.notebooks import COLAB, title
 
 # What a step changes, in code; a test looks for it in the notebooks.
@@ -163,9 +163,7 @@ class Spread:
 
 def question(plan: Plan, outputs: Path, spread: Spread) -> str:
     """A row an answer: its mean with the interval, and its difference from the answer that the series took."""
-    own = {name: f"{plan.place}/{plain(name)}" for name in plan.variants}
-    shared = {name: folder for name, folder in plan.variants.items() if isinstance(folder, str)}
-    found = {name: Runs.read(outputs / folder) for name, folder in (own | shared).items()}
+    found = {name: Runs.read(outputs / folder) for name, folder in plan.folders().items()}
     rows, taken = [], found.get(plan.taken)
     for name, runs in found.items():
         size, accuracy, difference = f"{runs.parameters:,.0f}" if runs else "", "not run", ""
@@ -195,7 +193,7 @@ def compared(plan: Plan, outputs: Path) -> str:
 
     One deviation serves all answers: what is left when the means of answers and of pairs are taken away.
     """
-    found = {name: Runs.read(outputs / plan.place / plain(name)) for name in plan.variants}
+    found = {name: Runs.read(outputs / folder) for name, folder in plan.folders().items()}
     pairs = [{(run.split, run.seed): run.end for run in runs} for runs in found.values()]
     asked = {*product(plan.grid["split"], plan.seeds)}
     if any(one.keys() != asked for one in pairs):
@@ -224,8 +222,7 @@ def curve(outputs: Path) -> list[tuple[Plan, list[Runs]]]:
 
 def networks(plan: Plan, outputs: Path) -> list[Runs]:
     """The runs of each network of a plan, those with the fewest parameters first."""
-    folders = [table if isinstance(table, str) else f"{plan.place}/{name}" for name, table in plan.variants.items()]
-    found = [Runs.read(outputs / folder) for folder in folders]
+    found = [Runs.read(outputs / folder) for folder in plan.folders().values()]
     return sorted(filter(None, found), key=lambda runs: runs.parameters)
 
 

@@ -18,7 +18,7 @@ def test_a_plan_has_the_parameters_of_the_recorded_runs(name: str) -> None:
     if name in PLANS:
         assert plan.taken in plan.variants and plan.title.endswith("?")
     for answer, variant in plan.variants.items():
-        runs = Runs.read(OUTPUTS / (variant if isinstance(variant, str) else f"{plan.place}/{answer}"))
+        runs = Runs.read(OUTPUTS / plan.folders()[answer])
         assert runs, f"no run of {answer} is recorded"
         for run in () if isinstance(variant, str) else runs:
             asked = DEFAULTS | plan.parameters | variant
