@@ -85,7 +85,7 @@ def margins(runs: Runs) -> list[int]:
 
 def looks() -> str:
     """How many trainings met MNIST's test set before the protocol, whose seeds begin at 100; copies count once."""
-    places = [OUTPUTS / name for name in ("metrics", "smaller/metrics", "published", "earlier")]
+    places = [OUTPUTS / name for name in ("metrics", "published", "earlier")]
     runs = [run for place in places for run in Runs.read(place) if run.dataset == MNIST and run.seed < 100]
     histories = {tuple(row["test_loss"] for row in run.history) for run in runs}
     return f"{len(histories)} trainings were tested on it, {sum(map(len, histories)):,} times in all"

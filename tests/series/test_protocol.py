@@ -1,7 +1,9 @@
 """The protocol is older than its runs, which are those that it names."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,18 @@ from series.plans import read_plan
 
 PATH = "outputs/PROTOCOL.md"
 PLANS = [read_plan(path, ROOT) for path in sorted(ROOT.glob("series/plans/protocol/*.toml"))]
-PLACES = [path for path in OUTPUTS.iterdir() if path.name in ("metrics", "protocol", "second_test", "smaller")]
-RUNS = {path: json.loads(path.read_text()) for place in PLACES for path in place.rglob("seed-1??.json")}
-RUNS = {path: run for path, run in RUNS.items() if "history" in run}  # others are weights
+SMALLER = [read_plan(ROOT / "series/plans/smaller.toml", ROOT)]
+
+
+def read_runs(*places: str) -> list[dict]:
+    """The content of all metrics of these seeds, straight from the files."""
+    paths = [path for place in places for path in (OUTPUTS / place).rglob("seed-1??.json")]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+RUNS = read_runs("metrics", "second_test")
+SMALL = read_runs("smaller/metrics")
+PROTOCOLS = [(PATH, PLANS, RUNS), ("outputs/smaller/PROTOCOL.md", SMALLER, SMALL)]
 
 
 def git(*arguments: str) -> str:
@@ -25,26 +36,29 @@ def git(*arguments: str) -> str:
     return found.stdout
 
 
-def test_every_run_was_made_at_a_commit_that_has_the_protocol_word_for_word_and_none_of_the_runs() -> None:
-    commit, *others = sorted({run["commit"] for run in RUNS.values()}) or ["HEAD"]
+@pytest.mark.parametrize(("page", "plans", "runs"), PROTOCOLS, ids=["steps", "smaller"])
+def test_every_run_was_made_at_a_commit_that_has_the_protocol_word_for_word_and_none_of_the_runs(
+    page: str, plans: list, runs: list
+) -> None:
+    commit, *others = sorted({run["commit"] for run in runs}) or ["HEAD"]
     assert not others
-    assert git("show", f"{commit}:{PATH}") == (ROOT / PATH).read_text(encoding="utf-8")
+    assert git("show", f"{commit}:{page}") == (ROOT / page).read_text(encoding="utf-8")
     there = git("ls-tree", "-r", "--name-only", commit, "outputs").split()
-    assert PATH in there and not [
-        name for name in there if name.endswith(tuple(f"/seed-{n}.json" for n in range(100, 200)))
-    ]
+    beside = [name for name in there if name.startswith(f"{Path(page).parent}/")]
+    assert page in beside and not [name for name in beside if re.search(r"/seed-1\d\d\.json$", name)]
 
 
-def test_the_runs_are_those_of_the_plans_each_at_its_full_length_on_mnist() -> None:
+@pytest.mark.parametrize(("page", "plans", "runs"), PROTOCOLS, ids=["steps", "smaller"])
+def test_the_runs_are_those_of_the_plans_each_at_its_full_length_on_mnist(page: str, plans: list, runs: list) -> None:
     asked = {
         (plan.stage or plan.notebooks[0], seed, split)
-        for plan in PLANS
+        for plan in plans
         for seed in plan.seeds
         for split in plan.grid.get("split", ["test"])
     }
-    found = [(run["stage"], run["seed"], run["split"]) for run in RUNS.values()]
+    found = [(run["stage"], run["seed"], run["split"]) for run in runs]
     assert len(found) == len(set(found)) and set(found) <= asked
-    for run in RUNS.values():
+    for run in runs:
         sizes = {"train": 60_000, "test": 10_000} if run["split"] == "test" else {"train": 50_000, "test": 10_000}
         assert (run["dataset"], run["epochs"], run["images"]) == ("MNIST", 15, sizes)
 
@@ -63,7 +77,7 @@ def test_its_table_has_the_seeds_of_the_plans() -> None:
 
 def fives(stage: str, kind: str = "test_correct", split: str = "test") -> dict[tuple[str, int], list[int]]:
     """How many digits are right after each of the last five epochs, run by run, straight from the files."""
-    chosen = [run for run in RUNS.values() if run["stage"] == stage and (run["split"] == "test") is (split == "test")]
+    chosen = [run for run in RUNS if run["stage"] == stage and (run["split"] == "test") is (split == "test")]
     return {(run["split"], run["seed"]): [row[kind] for row in run["history"][-5:]] for run in chosen}
 
 
