@@ -77,7 +77,9 @@ class DaskWorkers(Workers):
         """Accept what a worker sent; a run that came from an unfit one goes to another, if there is one."""
         self.runs.discard(run)
         try:
-            worker, answer = run.result()
+            if run.cancelled():  # also by a client that is being closed, whose `result` might wait for ever
+                raise CancelledError
+            worker, answer = run.result(timeout=60)
         except CancelledError:
             gone = f"the scheduler at {self.address} is gone; when it is back, the same command goes on"
             return future.set_exception(InputError(gone))

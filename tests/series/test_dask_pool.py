@@ -5,15 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_series import WRITE_METRICS, Series, has_ended, results, wait_until
 from machines import Machines
 
 from common.config import InputError, commit
-from series.dask_pool import dask_workers
+from series.dask_pool import DaskWorkers, dask_workers
 
 # A data set that a worker has or has not, beside its own folder.
 LOAD = """
@@ -131,6 +132,15 @@ def test_a_scheduler_that_is_killed_is_told_in_a_line_and_the_same_command_goes_
     assert capsys.readouterr().err == f"run_all: {gone}\n"
     assert series.run("--seeds", 0, 1, "--out", series.root / "there") == 0
     assert "1 of 2 runs to do on MNIST" in capsys.readouterr().out
+
+
+def test_a_cancelled_run_is_not_waited_for():
+    run, future = Mock(), Future()
+    DaskWorkers.receive(Mock(address="tcp://here"), Mock(), run, future)
+    with pytest.raises(InputError, match="the scheduler at tcp://here is gone"):
+        future.result(timeout=0)
+    run.cancelled.assert_called_once_with()
+    run.result.assert_not_called()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://here"])
