@@ -57,7 +57,7 @@ def test_the_runs_are_those_of_the_plans_each_at_its_full_length_on_mnist(page: 
         for split in plan.grid.get("split", ["test"])
     }
     found = [(run["stage"], run["seed"], run["split"]) for run in runs]
-    assert len(found) == len(set(found)) and set(found) <= asked
+    assert len(found) == len(asked) and set(found) == asked
     for run in runs:
         sizes = {"train": 60_000, "test": 10_000} if run["split"] == "test" else {"train": 50_000, "test": 10_000}
         assert (run["dataset"], run["epochs"], run["images"]) == ("MNIST", 15, sizes)
